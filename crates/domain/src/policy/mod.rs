@@ -100,6 +100,9 @@ impl Policy {
                 "the name {REQUIRED_SUITE:?} belongs to the policy of a setting; choose another name"
             )));
         }
+        if self.name == "test" {
+            return Err(Refusal::Invalid("no policy can be named \"test\"; choose another name".to_owned()));
+        }
         if self.name.contains(crate::is_unsafe_to_display) {
             return Err(Refusal::Invalid("name has a control character; remove it".to_owned()));
         }

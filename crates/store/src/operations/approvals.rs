@@ -10,7 +10,7 @@ use super::Context;
 use crate::{StoreError, WriteStore};
 
 /// Notes that the caller approves that a version gets a status or an alias, or asks others to do so. What the caller said
-/// of an earlier state of the version is withdrawn.
+/// of an earlier state of the version is withdrawn. Returns the approval and its version.
 ///
 /// # Errors
 /// [`Refusal::NotFound`]; [`Refusal::Invalid`]; [`Refusal::Forbidden`] if the caller is the author of the version;
@@ -22,7 +22,7 @@ pub fn approve(
     kind: ApprovalKind,
     comment: Option<&str>,
     context: &Context<'_>,
-) -> Result<Approval, StoreError> {
+) -> Result<(Approval, Version), StoreError> {
     check_target(target)?;
     comment.map_or(Ok(()), check_comment)?;
     let version = store.find(id)?.ok_or_else(|| Refusal::no_version(id))?;
@@ -30,6 +30,8 @@ pub fn approve(
         context.require(&Scope::Approve, &version.name)?;
         let registered_by = store.registration(id)?.and_then(|registration| registration.actor);
         check_approver(context.actor, &version, registered_by.as_deref())?;
+    } else {
+        context.principal.require_model(&version.name)?;
     }
     let subject = ApprovedState::of(&version);
     let given = store.approvals_of(id)?;
@@ -60,7 +62,7 @@ pub fn approve(
         ApprovalKind::Request => EventKind::RequestApproval,
     };
     append(store, &version, event, target, comment, context)?;
-    Ok(approval)
+    Ok((approval, version))
 }
 
 /// Withdraws what the caller said of a version for a target: an approval, a request, or both.
