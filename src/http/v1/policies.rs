@@ -137,7 +137,7 @@ pub(super) async fn test(mut call: Call) -> Answer {
     let (model, version): (String, String) = (fields.required("model"), fields.required("version"));
     let target: Option<String> = fields.not_null("target");
     let policy = fields.object("policy", |fields| {
-        let name = fields.not_null("name").unwrap_or_else(|| "test".to_owned());
+        let name = fields.not_null("name").unwrap_or_else(|| "unnamed".to_owned());
         read_policy(fields, name)
     });
     fields.finish();

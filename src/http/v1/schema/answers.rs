@@ -157,6 +157,10 @@ pub(in crate::http::v1) struct TrailEvent {
     /// Values after the change, as far as `payload` lacks them.
     after: Object,
     reason: Option<String>,
+    /// What policies said of the change that they allowed: `name`, `version`, `action`, `result`, and what `failed` of one that warns.
+    policies: Option<Vec<Object>>,
+    /// The SHA-256 of what the policies saw.
+    policy_inputs_sha256: Option<String>,
     actor: Option<String>,
     created_at: String,
     /// SHA-256 over the event and the hash of the event before it in the same model.
