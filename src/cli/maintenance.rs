@@ -19,7 +19,7 @@ use self::{
     progress::Display,
     replacing::{back_up, expect_space, restore},
 };
-use super::{exit::Failure, interrupt::Interrupt, print};
+use super::{age::age, exit::Failure, interrupt::Interrupt, print};
 use crate::{
     registry::system_clock,
     settings,
@@ -264,19 +264,4 @@ fn expect_sound(report: &Report, database: &dyn fmt::Display) -> Result<(), Fail
     }
     let errors = print::counted(report.errors.total, "error");
     Err(Failure::failed(format!("{database} has {errors}, see the report")))
-}
-
-/// Reads an age in days, hours or minutes.
-fn age(text: &str) -> Result<Duration, String> {
-    let unit = text.char_indices().last().map_or(0, |(at, _)| at);
-    let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        _ => return Err("expected a number and d, h or m, like 30d".to_owned()),
-    };
-    let number: u64 =
-        number.parse().map_err(|_| "expected a whole number before the unit, like 30d".to_owned())?;
-    Ok(Duration::from_secs(number.saturating_mul(seconds)))
 }

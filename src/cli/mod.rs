@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use anstream::ColorChoice;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
+mod age;
 #[cfg(feature = "cli")]
 mod alias;
 #[cfg(feature = "objects")]
@@ -46,6 +47,8 @@ mod import;
 #[cfg(feature = "cli")]
 mod ingest;
 mod interrupt;
+#[cfg(feature = "cli")]
+mod key;
 #[cfg(feature = "cli")]
 mod list;
 #[cfg(feature = "loadtest")]
@@ -194,6 +197,7 @@ commands! {
     #[cfg(feature = "cli")] model::Model
     #[cfg(feature = "cli")] alias::Alias
     #[cfg(feature = "cli")] tag::Tag
+    #[cfg(feature = "cli")] key::Key
     #[cfg(feature = "cli")] show_config::Config
 }
 

@@ -69,3 +69,27 @@ impl Accesses {
     /// Who may call what is not listed.
     pub(super) const UNLISTED: Access = Access::OneOf(&[ScopeKind::Admin]);
 }
+
+/// A method of a path, and who may call it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteAccess {
+    /// As in requests.
+    pub method: String,
+    /// With parameters as in `/models/{model_id}`.
+    pub path: String,
+    /// The scopes of which one is needed; none if every key will do.
+    pub scopes: Vec<&'static str>,
+    /// True if no key is needed.
+    pub is_public: bool,
+}
+
+impl RouteAccess {
+    pub(super) fn of(method: &Method, path: &str, access: Access) -> Self {
+        Self {
+            method: method.to_string(),
+            path: path.to_owned(),
+            scopes: access.scopes(),
+            is_public: access == Access::Public,
+        }
+    }
+}

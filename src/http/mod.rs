@@ -45,6 +45,7 @@ use actix_web::{
     App as ActixApp, Error,
     body::MessageBody,
     dev::{AppConfig, Extensions, Server, ServiceFactory, ServiceRequest, ServiceResponse, fn_service},
+    http::Method,
     middleware::{Condition, from_fn},
     rt::net::TcpStream,
     web::{self, Data},
@@ -55,6 +56,7 @@ use crate::{
     telemetry::{Requests, Telemetry},
 };
 
+pub use access::RouteAccess;
 use app::App;
 pub use app::HttpOptions;
 use auth::Authenticator;
@@ -144,6 +146,17 @@ pub fn serve(
         fn_service(admit).and_then(http)
     })?;
     Ok(builder.run())
+}
+
+/// Returns all routes of all APIs, and who may call them. HEAD is as GET.
+#[must_use]
+pub fn routes() -> Vec<RouteAccess> {
+    let described = native::endpoints().into_iter().chain(v1::endpoints()).chain(docs::endpoints());
+    let endpoints = described.chain(mlflow::endpoints()).chain(hub::endpoints());
+    let endpoints =
+        endpoints.map(|endpoint| RouteAccess::of(&endpoint.method, &endpoint.path, endpoint.access));
+    let others = oci::accesses().into_iter().chain([(Method::GET, hub::FILE, hub::FILE_ACCESS)]);
+    endpoints.chain(others.map(|(method, path, access)| RouteAccess::of(&method, path, access))).collect()
 }
 
 /// Learns of keys that other servers have changed, and stores when keys were used, until the system ends.

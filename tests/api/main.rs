@@ -13,6 +13,7 @@ mod hostile_json;
 mod hostile_texts;
 mod hub;
 mod invalid_values;
+mod keys;
 mod large_answers;
 #[path = "../support/left_out.rs"]
 mod left_out;

@@ -196,6 +196,37 @@ impl V1<'_> {
         self.page("/v1/events", query, "events")
     }
 
+    /// Returns a page of the stored API keys; `query` has the parameters of `GET /v1/keys`, unescaped.
+    pub fn keys(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/keys", query, "keys")
+    }
+
+    /// Returns a stored API key by its name or id.
+    pub fn key(&self, key: &str) -> Result<Value, ClientError> {
+        self.expect_key(self.get(&of_key(key))?)
+    }
+
+    /// Returns the caller and its rights.
+    pub fn whoami(&self) -> Result<Value, ClientError> {
+        let is_caller = |body: &Value| body.get("actor").is_some_and(Value::is_string);
+        self.client.expect(self.get("/v1/whoami")?, is_caller, "its answer names no caller")
+    }
+
+    /// Creates an API key with a body of `POST /v1/keys`. Returns `key` and `token`.
+    pub fn create_key(&self, body: &Value) -> Result<Value, ClientError> {
+        self.expect_token(self.send(Method::POST, "/v1/keys", Some(body))?)
+    }
+
+    /// Gives an API key another token. Returns `key` and `token`.
+    pub fn rotate_key(&self, key: &str, body: &Value) -> Result<Value, ClientError> {
+        self.expect_token(self.send(Method::POST, &format!("{}/rotate", of_key(key)), Some(body))?)
+    }
+
+    /// Revokes an API key, and returns it.
+    pub fn revoke_key(&self, key: &str) -> Result<Value, ClientError> {
+        self.expect_key(self.send(Method::DELETE, &of_key(key), None)?)
+    }
+
     fn page(&self, path: &str, query: &[(&str, &str)], items: &str) -> Result<V1Page, ClientError> {
         let mut body = self.get(&with_query(path, query))?;
         let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
@@ -236,6 +267,16 @@ impl V1<'_> {
         self.client.expect(body, is_version, "its answer contains no version")
     }
 
+    fn expect_key(&self, body: Value) -> Result<Value, ClientError> {
+        let is_key = |body: &Value| body.get("scopes").is_some_and(Value::is_array);
+        self.client.expect(body, is_key, "its answer contains no key")
+    }
+
+    fn expect_token(&self, body: Value) -> Result<Value, ClientError> {
+        let has_token = |body: &Value| body.get("token").is_some_and(Value::is_string);
+        self.client.expect(body, has_token, "its answer contains no token")
+    }
+
     fn expect_owner(&self, owner: TagOwner<'_>, body: Value) -> Result<Value, ClientError> {
         match owner {
             TagOwner::Model(_) => self.expect_model(body),
@@ -259,6 +300,10 @@ fn of_version(name: &str, number: i64) -> String {
 
 fn of_alias(name: &str, alias: &str) -> String {
     format!("{}/aliases/{}", of_model(name), segment(alias))
+}
+
+fn of_key(key: &str) -> String {
+    format!("/v1/keys/{}", segment(key))
 }
 
 fn of_tag(owner: TagOwner<'_>, key: &str) -> String {

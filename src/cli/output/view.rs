@@ -96,6 +96,16 @@ fn model_name(model: &Value) -> String {
     print::one_line(model.get("name").and_then(Value::as_str).unwrap_or("?"))
 }
 
+/// Rows of API keys.
+pub(in crate::cli) const KEYS: View = View {
+    fields: "id,name,scopes,models,expires_at,created_by,created_at,rotated_at,last_used_at,revoked_at,revoked_by",
+    table: "id,name,scopes,models,EXPIRES:expires_at,USED:last_used_at,BY:created_by",
+    wide: "id,name,scopes,models,EXPIRES:expires_at,USED:last_used_at,CREATED:created_at,BY:created_by,ROTATED:rotated_at,\
+           REVOKED:revoked_at,REVOKED BY:revoked_by",
+    precise_times: false,
+    name: Some(model_name),
+};
+
 /// Rows of an audit trail.
 pub(in crate::cli) const EVENTS: View = View {
     fields: "id,model_id,event_type,payload,actor,created_at",
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn every_column_of_a_view_is_one_of_its_fields() {
-        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, FILES, MODELS, HOLDINGS, EVENTS, TRAIL] {
+        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, FILES, MODELS, HOLDINGS, KEYS, EVENTS, TRAIL] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
             }

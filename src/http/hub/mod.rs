@@ -29,6 +29,7 @@ pub(super) use path::is_hub;
 
 /// The path of a file.
 pub(super) const FILE: &str = "/{name}/resolve/{revision}/{path}";
+pub(super) const FILE_ACCESS: Access = access!(Read);
 
 /// Makes a route to a handler.
 type Handler = fn() -> Route;
@@ -75,7 +76,7 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     });
     let pattern = "/{name:.+}/resolve/{revision}/{path:.+}";
     let file =
-        endpoint::at(requests, FILE, pattern, "GET, HEAD".to_owned(), vec![(Method::GET, access!(Read))]);
+        endpoint::at(requests, FILE, pattern, "GET, HEAD".to_owned(), vec![(Method::GET, FILE_ACCESS)]);
     let file = file.guard(guard::fn_guard(|context| path::is_file(context.head().uri.path())));
     paths.service(file.route(web::get().to(files::resolve)).route(web::head().to(files::resolve)));
 }

@@ -13,7 +13,7 @@ use super::{
             list_of, page_end,
             v1::{key_json, principal_json},
         },
-        openapi::{BadCursor, DiskFull, DoesNotFit, Failure},
+        openapi::{BadCursor, DiskFull, DoesNotFit, Failure, TooLarge},
         request::{BodyLimit, Call},
     },
     schema::{ByKeyRef, KeyPage, NewKey, NewKeyToken, Rotation, StoredKey, WhoAmI},
@@ -79,8 +79,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
         (status = 201, description = "The key and its token.", body = NewKeyToken),
         (status = 400, description = "A name, a scope, a pattern or the end is invalid.", body = Failure),
         (status = 409, description = "Another key has this name.", body = Failure),
-        (status = 413, description = "The body is too large.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn create(mut call: Call) -> Answer {
@@ -131,7 +130,7 @@ pub(super) async fn get(mut call: Call) -> Answer {
         (status = 200, description = "The key, as it then is.", body = StoredKey),
         (status = 404, description = "There is no such key.", body = Failure),
         (status = 409, description = "The key is revoked already.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn revoke(mut call: Call) -> Answer {
@@ -149,19 +148,18 @@ pub(super) async fn revoke(mut call: Call) -> Answer {
     path = "/v1/keys/{key}/rotate",
     operation_id = "v1_rotate_key",
     params(ByKeyRef),
-    request_body = Option<Rotation>,
+    request_body = Rotation,
     responses(
         (status = 200, description = "The key and its new token.", body = NewKeyToken),
         (status = 400, description = "The end is not in the future.", body = Failure),
         (status = 404, description = "There is no such key.", body = Failure),
         (status = 409, description = "The key is revoked or has expired.", body = Failure),
-        (status = 413, description = "The body is too large.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn rotate(mut call: Call) -> Answer {
     let key = reference(&call)?;
-    let mut fields = call.optional_body(BodyLimit::Write).await?;
+    let mut fields = call.body(BodyLimit::Write).await?;
     let expires_at: Option<Timestamp> = fields.optional("expires_at");
     fields.finish();
     call.check()?;

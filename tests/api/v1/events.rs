@@ -42,7 +42,7 @@ fn the_trail_is_filtered_by_model_version_type_and_actor() {
     );
     assert_eq!(promoted["hash"].as_str().unwrap().len(), 64);
     let whoami = app.request("GET", "/v1/whoami", &[("X-Actor", "ann")], None);
-    assert_eq!(whoami.ok(), json!({"actor": "ann"}));
+    assert_eq!(whoami.ok()["actor"], "ann");
 }
 
 #[test]

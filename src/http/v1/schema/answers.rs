@@ -230,7 +230,7 @@ pub(in crate::http::v1) struct WhoAmI {
     expires_at: Option<String>,
 }
 
-/// A stored API key. Its secret is not stored.
+/// A stored API key. Only a digest of its token is stored.
 #[derive(ToSchema)]
 #[schema(examples(json!({
     "id": 3,

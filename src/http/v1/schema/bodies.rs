@@ -352,6 +352,7 @@ pub(in crate::http::v1) struct NewKey {
 /// A new token for an API key.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({"expires_at": "2099-01-31"})))]
 pub(in crate::http::v1) struct Rotation {
     /// When the key ends, in RFC 3339 or as a date. Absent: as before.
     expires_at: Option<String>,
