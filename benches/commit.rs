@@ -50,6 +50,7 @@ fn commits(criterion: &mut Criterion) {
                         gate: &gate,
                         max_event_payload_bytes: 65_536,
                         max_metrics_bytes: 1 << 20,
+                        warnings: Default::default(),
                     };
                     let evaluation = seed::evaluation(words::SUITES[0], turn as u64);
                     let id = ids.next().unwrap();

@@ -10,8 +10,12 @@ mod keys;
 mod mlflow;
 mod models;
 mod ordered;
+mod policies;
 
-use std::sync::Arc;
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
@@ -29,6 +33,7 @@ pub use error::RegistryError;
 pub use hub::{HubFiles, HubModels, HubRefs};
 pub use keys::{KeyCheck, REFRESH_INTERVAL};
 pub use models::AliasChange;
+pub use policies::{ListedApproval, PolicyTest};
 
 use keys::StoredKeys;
 
@@ -70,6 +75,26 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// The address that the request came from.
     pub host: Option<String>,
+    /// What policies warn of, once the change is committed.
+    pub warnings: Warnings,
+}
+
+/// What policies warn of; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Takes what was noted.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, warnings: Vec<String>) {
+        if !warnings.is_empty() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(warnings);
+        }
+    }
 }
 
 /// A change of a version: who requests it, and the state that it requires.
@@ -294,6 +319,7 @@ impl Registry {
         + 'static,
     ) -> Result<T> {
         let parts = Arc::clone(&self.parts);
+        let warnings = caller.warnings.clone();
         let write = move |store: &mut dyn WriteStore| {
             let context = operations::Context {
                 actor: &caller.actor,
@@ -302,10 +328,14 @@ impl Registry {
                 gate: &parts.rules.gate,
                 max_event_payload_bytes: parts.rules.max_event_payload_bytes,
                 max_metrics_bytes: parts.rules.max_metrics_bytes,
+                warnings: RefCell::default(),
             };
-            operation(store, &context)
+            let done = operation(store, &context)?;
+            Ok((done, context.warnings.into_inner()))
         };
-        Ok(self.parts.database.write(write).await?)
+        let (done, noted) = self.parts.database.write(write).await?;
+        warnings.note(noted);
+        Ok(done)
     }
 
     fn require_local_paths(&self) -> Result<()> {

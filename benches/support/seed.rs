@@ -85,6 +85,7 @@ fn version(writer: &mut SqliteWriter, number: u64, models: u64, versions: &mut [
         gate: &gate,
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     let draft = words::draft(number, models, name, nth);
     let model =

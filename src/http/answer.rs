@@ -4,9 +4,10 @@ use actix_web::{
     HttpResponse,
     http::{
         StatusCode,
-        header::{self, HeaderName},
+        header::{self, HeaderName, HeaderValue},
     },
 };
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use serde::Serialize;
 
@@ -24,6 +25,9 @@ use super::{
 /// The result of a handler.
 pub(super) type Answer = Result<HttpResponse, ApiError>;
 
+const POLICY_WARNING: HeaderName = HeaderName::from_static("x-policy-warning");
+/// What a header can't have, and the sign of an encoding.
+const UNSAFE_IN_HEADER: &AsciiSet = &CONTROLS.add(b'%');
 const TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 /// The usual size of a version without metrics, so that its buffer need not grow, in bytes.
 const MODEL_BYTES: usize = 1024;
@@ -89,12 +93,26 @@ fn view(call: &Call) -> impl FnOnce(&VersionRow<'_>) -> VersionAnswer + Send + u
 
 /// Answers with the changed version.
 pub(super) fn changed(call: &Call, model: &Version) -> HttpResponse {
-    VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, StatusCode::OK)
+    written(call, model, StatusCode::OK)
 }
 
 /// Answers with a version that was created.
 pub(super) fn created(call: &Call, model: &Version) -> HttpResponse {
-    VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, StatusCode::CREATED)
+    written(call, model, StatusCode::CREATED)
+}
+
+/// Answers with a version that was written. In `/v1`, a header has each warning of a policy, percent-encoded where it is not ASCII.
+fn written(call: &Call, model: &Version, status: StatusCode) -> HttpResponse {
+    let mut response = VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, status);
+    if call.form() == Form::V1 {
+        for warning in call.warnings() {
+            let encoded = utf8_percent_encode(&warning, UNSAFE_IN_HEADER).to_string();
+            if let Ok(value) = HeaderValue::try_from(encoded) {
+                response.headers_mut().append(POLICY_WARNING, value);
+            }
+        }
+    }
+    response
 }
 
 /// Answers with a body that is JSON already.

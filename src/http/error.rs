@@ -12,6 +12,7 @@ use super::{
     api::Api,
     fault::Fault,
     hub::HubError,
+    json::policies::denial_json,
     mlflow::{self, MlflowCode},
     oci::{self, OciError},
     openapi::{Failure, Unfit},
@@ -105,6 +106,7 @@ impl ResponseError for ApiError {
                     Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
                     Refusal::NotFound(_) => StatusCode::NOT_FOUND,
                     Refusal::Conflict(_)
+                    | Refusal::Denied(_)
                     | Refusal::ModelExists(_)
                     | Refusal::LabelSpent(_)
                     | Refusal::ForceRequired { .. } => StatusCode::CONFLICT,
@@ -233,6 +235,9 @@ impl ApiError {
             _ => code(self.status_code()),
         };
         let mut error = json!({ "code": code, "message": self.detail() });
+        if let Self::Registry(RegistryError::Refused(Refusal::Denied(denial))) = self {
+            error["policies"] = denial_json(denial);
+        }
         if let Self::Invalid { faults, .. } = self {
             let fields = faults.iter().map(Fault::described);
             error["fields"] =

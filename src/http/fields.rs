@@ -103,6 +103,36 @@ impl<'f> Fields<'f> {
         Some(objects)
     }
 
+    /// Reads a list of objects that must be given, each with `read`.
+    pub(super) fn required_objects<T>(
+        &mut self,
+        name: &str,
+        read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        if let Some(fields) = self.fields.as_ref().filter(|fields| !fields.contains_key(name)) {
+            let rest = fields.clone();
+            self.record(FaultType::Missing, name, rest.into());
+        }
+        self.objects(name, read).unwrap_or_default()
+    }
+
+    /// Reads an object with `read`. `None` if it is missing or no object.
+    pub(super) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> Option<T> {
+        let place: Vec<Value> = self.place.iter().cloned().chain([name.into()]).collect();
+        let fields = match self.take(name)? {
+            Value::Object(fields) => fields,
+            other => {
+                self.faults.record(FaultType::DictType, place, other);
+                return None;
+            }
+        };
+        let mut fields =
+            Fields { fields: Some(fields), is_strict: self.is_strict, place, faults: &mut *self.faults };
+        let value = read(&mut fields);
+        fields.finish();
+        Some(value)
+    }
+
     /// Reads a size in bytes that must be given.
     pub(super) fn size(&mut self, name: &str) -> Option<i64> {
         let size: i64 = self.given(name)?;

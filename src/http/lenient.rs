@@ -7,7 +7,9 @@ use std::mem::take;
 
 use serde_json::{Number, Value};
 
-use crate::domain::{Digest, FileRole, Order, Sort, Status, Timestamp, json::Object};
+use crate::domain::{
+    ApprovalState, Digest, FileRole, Order, Sort, Status, Timestamp, json::Object, policy::Action,
+};
 
 use super::fault::{FaultType, Problem};
 
@@ -140,6 +142,12 @@ impl FromField for Status {
     }
 }
 
+impl FromField for Action {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
+    }
+}
+
 macro_rules! choices {
     ($($choice:ty),+) => {
         $(impl FromText for $choice {
@@ -150,7 +158,7 @@ macro_rules! choices {
     };
 }
 
-choices!(Status, Sort, Order);
+choices!(ApprovalState, Status, Sort, Order);
 
 impl FromText for Timestamp {
     fn from_text(text: &str) -> Result<Self, Problem> {

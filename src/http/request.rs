@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     domain::{Precondition, Principal, VersionId, VersionRef},
-    registry::{Caller, Change, Registry},
+    registry::{Caller, Change, Registry, Warnings},
 };
 
 use super::{
@@ -68,6 +68,8 @@ pub(super) struct Call {
     read: Vec<String>,
     api: Api,
     faults: Faults,
+    /// What policies warn of, once the change is committed.
+    warnings: Warnings,
 }
 
 impl FromRequest for Call {
@@ -103,6 +105,7 @@ impl Call {
             read: Vec::new(),
             api,
             faults: Faults::default(),
+            warnings: Warnings::default(),
         })
     }
 
@@ -147,7 +150,17 @@ impl Call {
     pub(super) fn caller(&self) -> Caller {
         let actor = self.actor.as_ref().unwrap_or(&self.principal.name).clone();
         let principal = Arc::clone(&self.principal);
-        Caller { actor, principal, host: self.peer.map(|peer| peer.to_string()) }
+        Caller {
+            actor,
+            principal,
+            host: self.peer.map(|peer| peer.to_string()),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    /// Takes what policies warn of in a change by this call.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     /// Returns a segment of the path, counted from 0. Unlike the router, it decodes `%2F` too.

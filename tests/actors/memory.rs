@@ -9,14 +9,15 @@ use std::{
 
 use model_registry::{
     domain::{
-        Alias, ApiKey, ComparedVersion, Draft, EventDraft, EventQuery, Holding, KeyQuery, KeyRef, ListQuery,
-        Model, ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange,
-        SearchQuery, Stats, Status, Timestamp, Version, VersionId, VersionRef,
+        Alias, ApiKey, Approval, ComparedVersion, Draft, EventDraft, EventQuery, Holding, KeyQuery, KeyRef,
+        ListQuery, Model, ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange,
+        SearchQuery, Stats, Status, StoredPolicy, Timestamp, Version, VersionFile, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
-        Backend, FileRange, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction,
-        Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        ApprovalQuery, Backend, FileRange, Maintenance, ReadPolicies, ReadStore, Registration, SnapshotStore,
+        StoreError, StoreSize, Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail,
+        VisitVersion, VisitVersions, WritePolicies, WriteStore,
     },
 };
 
@@ -216,6 +217,55 @@ impl ReadStore for MemoryReader {
     fn stats(&mut self) -> Result<Stats, StoreError> {
         let total_models = lock(&self.committed).len() as u64;
         Ok(Stats { total_models, by_status: Vec::new(), by_name: Vec::new() })
+    }
+}
+
+impl ReadPolicies for MemoryReader {
+    fn policies(&mut self) -> Result<Vec<StoredPolicy>, StoreError> {
+        absent()
+    }
+
+    fn policy(&mut self, _: &str, _: Option<i64>) -> Result<Option<StoredPolicy>, StoreError> {
+        absent()
+    }
+
+    fn approvals(&mut self, _: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {
+        absent()
+    }
+}
+
+/// It has no policies.
+impl WritePolicies for MemoryWriter {
+    fn active_policies(&mut self) -> Result<Vec<StoredPolicy>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn find_policy(&mut self, _: &str) -> Result<Option<StoredPolicy>, StoreError> {
+        absent()
+    }
+
+    fn insert_policy(&mut self, _: &StoredPolicy) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn approvals_of(&mut self, _: VersionId) -> Result<Vec<Approval>, StoreError> {
+        absent()
+    }
+
+    fn insert_approval(&mut self, _: &Approval) -> Result<i64, StoreError> {
+        absent()
+    }
+
+    fn withdraw_approval(&mut self, _: i64, _: &str) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn manifest_files(&mut self, _: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+        absent()
+    }
+
+    fn registration(&mut self, _: VersionId) -> Result<Option<Registration>, StoreError> {
+        absent()
     }
 }
 

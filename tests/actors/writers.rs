@@ -40,6 +40,7 @@ fn create_model(store: &mut dyn WriteStore, name: &str) -> Result<Model, StoreEr
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     operations::create_model(
         store,

@@ -31,6 +31,7 @@ pub fn at<T>(
         gate: &gate,
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     store.write(|store| operation(store, &context))
 }

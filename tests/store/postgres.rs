@@ -230,6 +230,7 @@ fn promote(writer: &mut PostgresWriter, id: i64) -> Result<(), StoreError> {
             gate: &Gate::default(),
             max_event_payload_bytes: 65_536,
             max_metrics_bytes: 1 << 20,
+            warnings: Default::default(),
         };
         operations::promote(store, id, Status::Production, None, &Precondition::default(), &context).map(drop)
     })

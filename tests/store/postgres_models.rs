@@ -31,6 +31,7 @@ fn operate<T>(
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     loop {
         match write_with(writer, |store| operation(store, &context)) {

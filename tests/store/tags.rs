@@ -27,6 +27,7 @@ fn run<T>(
         gate: &gate,
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     store.write(|store| operation(store, &context))
 }

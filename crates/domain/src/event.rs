@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::{
     json::{Object, Value},
     model::{Model, ModelKey},
+    policy::{Policy, Verdict},
     refusal::Refusal,
     status::Status,
     text_enum::text_enum,
@@ -36,6 +37,11 @@ text_enum! {
         DeleteModel = "delete_model",
         RestoreModel = "restore_model",
         PurgeModel = "purge_model",
+        Approve = "approve",
+        RequestApproval = "request_approval",
+        WithdrawApproval = "withdraw_approval",
+        SetPolicy = "set_policy",
+        DeletePolicy = "delete_policy",
         CreateKey = "create_key",
         RotateKey = "rotate_key",
         RevokeKey = "revoke_key",
@@ -108,6 +114,35 @@ impl EventDraft {
             None => self,
             Some(reason) => self.with_detail("reason", reason.into()),
         }
+    }
+
+    /// Adds what policies said of the change, and the digest of what they saw.
+    #[must_use]
+    pub fn with_verdicts(self, verdicts: &[Verdict], inputs_sha256: Option<&str>) -> Self {
+        self.with_detail("policies", verdicts.iter().map(Verdict::summary).collect())
+            .with_detail("policy_inputs_sha256", inputs_sha256.into())
+    }
+
+    /// Creates an `approve`, `request_approval` or `withdraw_approval` event: `{name, version, target}`.
+    #[must_use]
+    pub fn of_approval(kind: EventKind, name: &str, label: &str, target: &str) -> Self {
+        Self::new(kind, &json!({"name": name, "version": label, "target": target}))
+    }
+
+    /// Creates a `set_policy` or `delete_policy` event: `{name, version}`, with the policy before and after.
+    #[must_use]
+    pub fn of_policy(
+        kind: EventKind,
+        name: &str,
+        version: i64,
+        before: Option<&Policy>,
+        after: Option<&Policy>,
+    ) -> Self {
+        let values = |policy: Option<&Policy>| match policy.map(serde_json::to_value) {
+            Some(Ok(Value::Object(values))) => values,
+            _ => Object::new(),
+        };
+        Self::new(kind, &json!({"name": name, "version": version})).with_values(values(before), values(after))
     }
 
     /// Adds values before and after the change. Values that are equal are left out, and long ones become their size.

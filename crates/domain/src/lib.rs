@@ -3,6 +3,7 @@
 //! Everything here is pure. This crate must not know SQL, HTTP, settings, files or the clock: a rule gets its input as
 //! arguments and returns a value or a [`Refusal`].
 
+pub mod approval;
 pub mod chain;
 pub mod comparison;
 pub mod digest;
@@ -20,6 +21,7 @@ pub mod manifest;
 pub mod mlflow;
 pub mod model;
 pub mod patch;
+pub mod policy;
 pub mod precondition;
 pub mod principal;
 pub mod promotion;
@@ -37,6 +39,7 @@ mod text_enum;
 pub mod timestamp;
 pub mod version;
 
+pub use approval::{Approval, ApprovalKind, ApprovalState, ApprovedState};
 pub use comparison::{ComparedVersion, Comparison};
 pub use digest::{Digest, Measurement};
 pub use draft::{Architecture, Draft, FileRecord, LabelReuse, Provenance};
@@ -49,11 +52,12 @@ pub use key::{ApiKey, KeyFilter, KeyQuery, KeyRef};
 pub use manifest::{Manifest, ManifestFile};
 pub use model::{Alias, Holding, Model, ModelKey, ModelSummary, Numbering, PRODUCTION_ALIAS, REGISTRY_KEY};
 pub use patch::Patch;
+pub use policy::{Policy, StoredPolicy};
 pub use precondition::Precondition;
 pub use principal::{Grant, Principal, PrincipalKind};
 pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
-pub use refusal::Refusal;
+pub use refusal::{Denial, Refusal};
 pub use scope::{Scope, ScopeKind};
 pub use scores::{Score, ScoreChange};
 pub use search::{OrderKey, OrderedQuery, PageStart, Place, SearchQuery};

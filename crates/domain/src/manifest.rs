@@ -34,6 +34,17 @@ pub struct ManifestFile {
     pub role: FileRole,
 }
 
+impl From<&ManifestFile> for VersionFile {
+    fn from(file: &ManifestFile) -> Self {
+        Self {
+            path: file.path.clone(),
+            size_bytes: Some(file.size_bytes),
+            sha256: Some(file.sha256.to_string()),
+            role: file.role,
+        }
+    }
+}
+
 /// The files of a version, by path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {

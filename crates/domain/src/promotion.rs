@@ -3,7 +3,9 @@
 use crate::{
     json::Value,
     model::Holding,
+    policy::{Action, Condition, Judged, Policy, REQUIRED_SUITE, StoredPolicy, Verdict},
     refusal::Refusal,
+    status::Status,
     suites::suites,
     version::{Version, VersionId},
 };
@@ -40,6 +42,60 @@ impl Gate {
             )));
         }
         Ok(())
+    }
+}
+
+impl Gate {
+    /// Returns the gate as a policy, which is listed beside those that are stored.
+    #[must_use]
+    pub fn policy(&self) -> Option<StoredPolicy> {
+        let suite = self.required_suite.as_ref()?;
+        let condition = |expression: String, message: String| Condition { expression, message };
+        let scores = |of: &str| format!("{of}.scores[{suite:?}].score");
+        let policy = Policy {
+            name: REQUIRED_SUITE.to_owned(),
+            models: "*".to_owned(),
+            target: Status::Production.as_str().to_owned(),
+            action: Action::Deny,
+            description: Some(
+                "Set by --promotion-required-suite (CAIA_REGISTRY_PROMOTION_REQUIRED_SUITE). It compares with the version \
+                 that is in production now, and a score that is no number passes. It can't be changed or deleted here."
+                    .to_owned(),
+            ),
+            conditions: vec![
+                condition(
+                    format!("{suite:?} in candidate.scores"),
+                    format!(
+                        "a production version needs scores of the suite {suite:?}, and this one has none; record them first"
+                    ),
+                ),
+                condition(
+                    format!("current == null || {} >= {}", scores("candidate"), scores("current")),
+                    format!("the score in the suite {suite:?} is lower than the one of the production version"),
+                ),
+            ],
+        };
+        let (version, actor, created_at) = (0, None, String::new());
+        Some(StoredPolicy { policy, version, actor, created_at, is_deleted: false })
+    }
+
+    /// Returns what [`Gate::admit`] says, condition by condition.
+    #[must_use]
+    pub fn verdict(&self, candidate: Option<&str>, incumbent: Option<&str>) -> Option<Verdict> {
+        let policy = self.policy()?.policy;
+        let refused = self.admit(candidate, incumbent).err();
+        let lacks_suite = !suites(candidate).contains_key(self.required_suite.as_ref()?);
+        let failed = refused.is_some().then_some(usize::from(!lacks_suite));
+        let judge = |(index, condition): (usize, Condition)| Judged {
+            expression: condition.expression,
+            message: match &refused {
+                Some(refusal) if failed == Some(index) => refusal.to_string(),
+                _ => condition.message,
+            },
+            result: Ok(failed != Some(index)),
+        };
+        let conditions = policy.conditions.into_iter().enumerate().map(judge).collect();
+        Some(Verdict { policy: policy.name, version: 0, action: policy.action, conditions })
     }
 }
 
@@ -133,6 +189,13 @@ mod tests {
             let gate = Gate { required_suite: Some("core".to_owned()) };
             let checked = gate.admit(candidate.as_deref(), incumbent.as_deref());
             assert_eq!(checked.is_ok(), admitted, "{candidate:?} after {incumbent:?}");
+            let verdict = gate.verdict(candidate.as_deref(), incumbent.as_deref()).unwrap();
+            assert_eq!(verdict.holds(), admitted, "{candidate:?} after {incumbent:?}");
+            let failed: Vec<_> = verdict.failed().map(|failed| failed.message).collect();
+            assert_eq!(
+                failed,
+                checked.err().map(|refusal| refusal.to_string()).into_iter().collect::<Vec<_>>()
+            );
         }
     }
 

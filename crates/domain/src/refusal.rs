@@ -1,5 +1,7 @@
 //! Why the registry refuses a request.
 
+use std::fmt;
+
 use crate::version::VersionId;
 
 /// Why the registry refuses a request. The message says what was wrong and what to do.
@@ -19,6 +21,9 @@ pub enum Refusal {
     /// The request contradicts what the registry holds now.
     #[error("{0}")]
     Conflict(String),
+    /// Policies forbid it.
+    #[error("{0}")]
+    Denied(Box<Denial>),
     /// Another model has the name.
     #[error("{0}")]
     ModelExists(String),
@@ -78,6 +83,12 @@ impl Refusal {
         Self::NotFound(format!("there is no model {name:?}"))
     }
 
+    /// Creates the refusal for a name that no policy has.
+    #[must_use]
+    pub fn no_policy(name: &str) -> Self {
+        Self::NotFound(format!("there is no policy {name:?}"))
+    }
+
     /// Creates the refusal for a name that another model has.
     #[must_use]
     pub fn model_exists(name: &str) -> Self {
@@ -117,5 +128,51 @@ impl Refusal {
         Self::Conflict(format!(
             "another version of {name:?} has the label {label:?} now, with id {id}; delete that one first"
         ))
+    }
+}
+
+/// A condition that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedCondition {
+    /// The policy.
+    pub policy: String,
+    /// Its version.
+    pub version: i64,
+    /// What the policy tells the caller.
+    pub message: String,
+    /// Why the condition could not be judged; `None` if it was false.
+    pub error: Option<String>,
+}
+
+impl fmt::Display for FailedCondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "policy {:?}: {}", self.policy, self.message)?;
+        match &self.error {
+            Some(error) => write!(f, " ({error})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The refusal of a change by policies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// The model of the version.
+    pub model: String,
+    /// The label of the version.
+    pub label: String,
+    /// The status or the alias.
+    pub target: String,
+    /// Each condition that does not hold.
+    pub failed: Vec<FailedCondition>,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {:?} of {:?} may not become {}: ", self.label, self.model, self.target)?;
+        for (index, failed) in self.failed.iter().enumerate() {
+            write!(f, "{}{failed}", if index == 0 { "" } else { "; " })?;
+        }
+        Ok(())
     }
 }

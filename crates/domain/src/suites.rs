@@ -270,6 +270,18 @@ pub fn suites(metrics: Option<&str>) -> Object {
     }
 }
 
+/// Returns what evaluations recorded, by suite, without the notes on who recorded it.
+#[must_use]
+pub fn recorded_scores(metrics: Option<&str>) -> Object {
+    let mut scores = suites(metrics);
+    for suite in scores.values_mut() {
+        if let Value::Object(suite) = suite {
+            suite.shift_remove("_meta");
+        }
+    }
+    scores
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

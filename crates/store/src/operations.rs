@@ -4,21 +4,27 @@
 //! operation has written nothing, because rules come before writes.
 
 mod aliases;
+mod approvals;
 mod keys;
 pub mod mlflow;
 mod models;
+mod policies;
 mod production;
 mod references;
 mod tags;
 mod trash;
 
 pub use aliases::{delete_alias, set_alias};
+pub use approvals::{approve, withdraw};
 pub use keys::{create_key, revoke_key, rotate_key};
 pub use models::{create_model, delete_model, restore_model, update_model};
+pub use policies::{delete_policy, set_policy, test_policies};
 pub use production::{promote, rollback};
 pub use references::{find_deleted_version, find_version};
 pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
+
+use std::cell::RefCell;
 
 use registry_domain::{
     Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
@@ -26,7 +32,10 @@ use registry_domain::{
     import::check_number, json, limits::check_metrics, suites::MetricsChange,
 };
 
-use self::production::{demote, find_incumbent, record_status};
+use self::{
+    policies::Candidate,
+    production::{Admission, admit, demote, record_status},
+};
 use super::{StoreError, WriteStore};
 
 /// Who runs an operation, when, and under which rules.
@@ -44,6 +53,8 @@ pub struct Context<'a> {
     pub max_event_payload_bytes: usize,
     /// The largest metrics of a version, in bytes of JSON.
     pub max_metrics_bytes: usize,
+    /// What policies warn of, written by the operation.
+    pub warnings: RefCell<Vec<String>>,
 }
 
 impl Context<'_> {
@@ -136,7 +147,19 @@ pub fn register(
     if reuse == LabelReuse::ForSameBytes {
         draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
     }
-    let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
+    let mut admission = Admission::default();
+    // Most versions begin as experimental, and some have many files to copy.
+    if draft.status != Status::Experimental {
+        let version = Version {
+            model: model.as_ref().map_or(0, |model| model.key),
+            number: draft.number.unwrap_or(next_number),
+            ..draft.clone().into_version(context.now)
+        };
+        let candidate = Candidate { version: &version, manifest: draft.manifest.as_deref() };
+        admission = admit(store, candidate, None, None, context)?;
+    }
+    let event = admission.verdicts.note(event);
+    let incumbent = admission.incumbent;
     let model = match model {
         Some(model) => model.key,
         None => {
@@ -217,11 +240,12 @@ fn write_update(
     after.changed_at = Some(changed_at.to_owned());
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
-    let (now, metrics) = (after.status, after.metrics.as_deref());
-    let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
+    let admission = admit(store, Candidate::from(&after), Some(before.status), None, context)?;
+    let event = admission.verdicts.note(event);
+    let incumbent = admission.incumbent;
     demote(store, incumbent.as_ref(), context)?;
     store.update(before, &after)?;
-    if before.status != now {
+    if before.status != after.status {
         store.touch_model(after.model, &after.updated_at)?;
     }
     record_status(store, &after, Some(before.status), incumbent.as_ref(), None, context)?;

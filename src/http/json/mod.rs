@@ -3,6 +3,7 @@
 pub(super) mod hub;
 pub(super) mod mlflow;
 pub(super) mod native;
+pub(super) mod policies;
 pub(super) mod v1;
 
 use serde::Serialize;

@@ -171,6 +171,8 @@ pub(in crate::http) fn write_event(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
     object.field("before", values("before"));
     object.field("after", values("after"));
     object.field("reason", details.get("reason"));
+    object.field("policies", details.get("policies"));
+    object.field("policy_inputs_sha256", details.get("policy_inputs_sha256"));
     object.field("actor", &event.actor);
     object.field("created_at", time(&event.created_at));
     object.field("hash", hex::encode(&trail.hash));

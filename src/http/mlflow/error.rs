@@ -95,6 +95,7 @@ pub(in crate::http) fn failure(error: &ApiError, request_id: &HeaderValue) -> (S
             Refusal::NotFound(_) => MlflowCode::ResourceDoesNotExist,
             Refusal::ModelExists(_) => MlflowCode::ResourceAlreadyExists,
             Refusal::Conflict(_)
+            | Refusal::Denied(_)
             | Refusal::LabelSpent(_)
             | Refusal::ForceRequired { .. }
             | Refusal::PreconditionFailed(_) => MlflowCode::ResourceConflict,

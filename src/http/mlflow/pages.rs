@@ -108,8 +108,12 @@ mod tests {
     use crate::domain::{Principal, query::CursorKey};
 
     fn list(actor: &str, filter: &str) -> List {
-        let caller =
-            Caller { actor: actor.to_owned(), principal: Principal::administrator(actor).into(), host: None };
+        let caller = Caller {
+            actor: actor.to_owned(),
+            principal: Principal::administrator(actor).into(),
+            host: None,
+            warnings: Default::default(),
+        };
         List::of(&caller, Scope::Models, filter, &[], 2)
     }
 

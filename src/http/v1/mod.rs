@@ -3,12 +3,14 @@
 //! [`Call`](super::request::Call) reads its requests strictly, and [`observe`](super::observe) gives its errors their form.
 
 mod aliases;
+mod approvals;
 mod bodies;
 mod events;
 mod files;
 mod keys;
 mod models;
 mod path;
+mod policies;
 mod schema;
 mod scores;
 mod search;
@@ -60,6 +62,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             aliases::delete: Alias | Promote,
             aliases::history: Read,
             aliases::rollback: Promote,
+        ],
+        "v1: policies" => [
+            policies::list: Read,
+            policies::test: Read,
+            policies::get: Read,
+            policies::set: Policies,
+            policies::delete: Policies,
+            approvals::list: Read,
+            approvals::of_version: Read,
+            approvals::approve: Approve | Register,
+            approvals::withdraw: Approve | Register,
         ],
         "v1: audit" => [events::list: Read],
         "v1: keys" => [

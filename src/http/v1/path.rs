@@ -12,22 +12,33 @@ pub(super) fn model(call: &Call) -> Result<String, ApiError> {
 /// Returns the version in `/v1/models/{name}/versions/{reference}…`: a number, `label:TEXT`, `@ALIAS` or a revision.
 pub(super) fn version(call: &mut Call) -> Result<VersionRef, ApiError> {
     let (name, text) = (model(call)?, call.path_text(4)?);
+    Ok(reference(call, "path", "reference", name, &text))
+}
+
+/// Reads a reference to a version of the model `name`, which `part` of the request has as `field`.
+pub(super) fn reference(
+    call: &mut Call,
+    part: &'static str,
+    field: &'static str,
+    name: String,
+    text: &str,
+) -> VersionRef {
     if let Some(label) = text.strip_prefix("label:") {
-        return Ok(VersionRef::Label(name, label.to_owned()));
+        return VersionRef::Label(name, label.to_owned());
     }
     if let Some(alias) = text.strip_prefix('@') {
-        return Ok(VersionRef::Alias(name, alias.to_owned()));
+        return VersionRef::Alias(name, alias.to_owned());
     }
-    if is_revision(&text) {
-        return Ok(VersionRef::Revision(name, text));
+    if is_revision(text) {
+        return VersionRef::Revision(name, text.to_owned());
     }
-    let number = i64::check_strict(&text).and_then(|()| i64::from_text(&text));
+    let number = i64::check_strict(text).and_then(|()| i64::from_text(text));
     if number.is_err() {
         call.refuse(
-            "path",
-            "reference",
+            part,
+            field,
             "Input should be a number, label: and a label, @ and an alias, or a revision",
         );
     }
-    Ok(VersionRef::Number(name, number.unwrap_or_default()))
+    VersionRef::Number(name, number.unwrap_or_default())
 }

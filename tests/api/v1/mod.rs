@@ -9,6 +9,7 @@ mod history;
 mod large;
 mod models;
 mod names;
+mod policies;
 mod search;
 mod strict;
 mod trash;

@@ -103,6 +103,7 @@ impl<W: Transaction, R: ReadStore, T: Tables> File<W, R, T> {
             gate: &Gate::default(),
             max_event_payload_bytes: 65_536,
             max_metrics_bytes: 1 << 20,
+            warnings: Default::default(),
         };
         operate(&mut self.writer, &context)
     }

@@ -45,6 +45,7 @@ fn operate<T>(
         gate: &gate,
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     match store.write(|store| operation(store, &context)) {
         Ok(done) => Some(done),

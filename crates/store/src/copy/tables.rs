@@ -159,7 +159,7 @@ macro_rules! version_columns {
 }
 
 /// The tables in the order in which they are copied. The lookup tables are not among them: they are derived from versions.
-pub(crate) static TABLES: [Table; 12] = [
+pub(crate) static TABLES: [Table; 14] = [
     Table {
         name: "registered_models",
         key: 1,
@@ -216,6 +216,34 @@ pub(crate) static TABLES: [Table; 12] = [
             ("until", Text),
             ("actor", Text),
             ("reason", Text),
+        ],
+    },
+    Table {
+        name: "policies",
+        key: 2,
+        columns: &[
+            ("name", Text),
+            ("version", Integer),
+            ("document", Text),
+            ("actor", Text),
+            ("created_at", Text),
+            ("deleted", Flag),
+        ],
+    },
+    Table {
+        name: "approvals",
+        key: 1,
+        columns: &[
+            ("id", Integer),
+            ("version_id", Integer),
+            ("target", Text),
+            ("kind", Text),
+            ("actor", Text),
+            ("comment", Text),
+            ("created_at", Text),
+            ("artifact", Text),
+            ("scores", Text),
+            ("withdrawn_at", Text),
         ],
     },
     Table {
@@ -276,4 +304,5 @@ pub(crate) const EVENTS: &str = "model_events";
 /// The last event of each version, and how many it has; columns of PostgreSQL's events.
 pub(crate) const VERSION_HEADS: &str = "version_heads";
 /// The tables that give out ids, which are never given out again.
-pub(crate) const NUMBERED: [&str; 5] = ["models", EVENTS, "registered_models", "holdings", "api_keys"];
+pub(crate) const NUMBERED: [&str; 6] =
+    ["models", EVENTS, "registered_models", "holdings", "api_keys", "approvals"];

@@ -8,7 +8,8 @@ use registry_domain::{
 
 use super::{
     Context, load_model,
-    production::{begin_holding, change_status, promote_loaded},
+    policies::{Candidate, Target, judge},
+    production::{Admission, begin_holding, change_status, promote_loaded},
     references::{find_holder, find_number},
 };
 use crate::{StoreError, WriteStore};
@@ -52,8 +53,11 @@ pub fn set_alias(
     if holder.is_none() {
         check_alias_count(aliases.len())?;
     }
-    let from = holder.map(|holder| holder.label.as_str());
-    let event = context.checked(EventDraft::set_alias(alias, &version.label, from))?.because(reason);
+    let from = holder.map(|holder| holder.label.clone());
+    let verdicts = judge(store, Candidate::from(&version), Target::Alias(alias), reason, context)?;
+    verdicts.enforce(&version, alias, context)?;
+    let event = EventDraft::set_alias(alias, &version.label, from.as_deref());
+    let event = verdicts.note(context.checked(event)?.because(reason));
     store.end_holding(model.key, alias, &context.now.to_string())?;
     store.set_alias(model.key, alias, Some(version.id))?;
     begin_holding(store, &version, alias, reason, context)?;
@@ -82,7 +86,7 @@ pub fn delete_alias(
         return Err(Refusal::NotFound(format!("{name:?} has no alias {alias:?}")).into());
     };
     if alias == PRODUCTION_ALIAS {
-        return change_status(store, holder, Status::AFTER_PRODUCTION, None, reason, context);
+        return change_status(store, holder, Status::AFTER_PRODUCTION, Admission::default(), reason, context);
     }
     let event = context.checked(EventDraft::delete_alias(alias, &holder.label))?.because(reason);
     store.set_alias(model.key, alias, None)?;

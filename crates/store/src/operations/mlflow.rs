@@ -7,7 +7,8 @@ use registry_domain::{
 
 use super::{
     Context, free_label, load_model,
-    production::{change_status, find_incumbent},
+    policies::Candidate,
+    production::{Admission, admit, change_status},
     references::{find_holder, find_number},
     register,
 };
@@ -131,9 +132,9 @@ pub fn transition(
     let model = load_model(store, name)?;
     let version = find_number(store, model.key, name, *number)?;
     context.require_status(Some(version.status), *to, name)?;
-    let mut incumbent =
-        find_incumbent(store, name, Some(version.status), *to, version.metrics.as_deref(), context)?;
-    if let (Some(incumbent), true) = (&mut incumbent, archive_others) {
+    let after = Version { status: *to, ..version.clone() };
+    let mut admission = admit(store, Candidate::from(&after), Some(version.status), None, context)?;
+    if let (Some(incumbent), true) = (&mut admission.incumbent, archive_others) {
         context.require_status(None, Status::Archived, name)?;
         incumbent.to = Status::Archived;
     }
@@ -141,14 +142,14 @@ pub fn transition(
         for id in store.versions_with_status(model.key, *to)? {
             if let Some(other) = store.find(id)?.filter(|other| other.id != version.id) {
                 context.require_status(None, Status::Archived, name)?;
-                change_status(store, other, Status::Archived, None, None, context)?;
+                change_status(store, other, Status::Archived, Admission::default(), None, context)?;
             }
         }
     }
     if version.status == *to {
         return Ok(version);
     }
-    change_status(store, version, *to, incumbent, None, context)
+    change_status(store, version, *to, admission, None, context)
 }
 
 /// Deletes an alias, if there is one. Deleting `production` moves its holder to staging.

@@ -9,6 +9,7 @@ use registry_domain::{
 
 use super::{
     Context, load_model,
+    policies::check_renamed,
     trash::{delete_unchecked, require_restore, restore_unchecked},
 };
 use crate::{StoreError, WriteStore};
@@ -77,6 +78,7 @@ pub fn update_model(
     if after.name != before.name {
         context.require(&Scope::Register, &after.name)?;
         check_new_name(store, &after.name)?;
+        check_renamed(store, before.key, [&before.name, &after.name], context)?;
     }
     after.updated_at = context.now.after(&before.updated_at).to_string();
     let only_tags =

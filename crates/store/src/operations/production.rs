@@ -3,10 +3,15 @@
 use registry_domain::{
     EventDraft, Holding, PRODUCTION_ALIAS, Precondition, Refusal, Status, Version, VersionId,
     limits::check_reason,
+    policy::Verdict,
     promotion::{demotion_reason, rollback_target},
 };
 
-use super::{Context, load_checked, load_model, references::find_number};
+use super::{
+    Context, load_checked, load_model,
+    policies::{Candidate, Target, Verdicts, judge},
+    references::find_number,
+};
 use crate::{StoreError, WriteStore};
 
 /// Changes the status of a version. The reason, if there is one, goes into the audit trail.
@@ -34,9 +39,16 @@ pub(super) fn promote_loaded(
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
-    let incumbent =
-        find_incumbent(store, &version.name, Some(version.status), to, version.metrics.as_deref(), context)?;
-    change_status(store, version, to, incumbent, reason, context)
+    let after = Version { status: to, ..version.clone() };
+    let admission = admit(store, Candidate::from(&after), Some(version.status), reason, context)?;
+    change_status(store, version, to, admission, reason, context)
+}
+
+/// That a version may get a status: the version that it replaces, and what policies say.
+#[derive(Default)]
+pub(super) struct Admission {
+    pub(super) incumbent: Option<Incumbent>,
+    pub(super) verdicts: Verdicts,
 }
 
 /// The version that leaves production for another one, and the status that it gets.
@@ -56,12 +68,12 @@ pub(super) fn change_status(
     store: &mut dyn WriteStore,
     mut version: Version,
     to: Status,
-    incumbent: Option<Incumbent>,
+    Admission { incumbent, verdicts }: Admission,
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let from = version.status;
-    let event = context.checked(EventDraft::promote(from, to))?.because(reason);
+    let event = verdicts.note(context.checked(EventDraft::promote(from, to))?.because(reason));
     demote(store, incumbent.as_ref(), context)?;
     version.status = to;
     version.updated_at = context.after(&version);
@@ -74,7 +86,7 @@ pub(super) fn change_status(
 }
 
 /// Puts a version back into production that was there before: the one before the current one, or the one with the number
-/// `to`. It has passed the gate before, so it need not pass it again.
+/// `to`. It has passed gate and policies before, so it need not pass them again.
 ///
 /// # Errors
 /// [`Refusal::NotFound`] if there is no such model or version; [`Refusal::Conflict`] if that version was never in production,
@@ -101,27 +113,45 @@ pub fn rollback(
             target.label
         ))
     })?;
-    change_status(store, version, Status::Production, incumbent, Some(reason), context)
+    let admission = Admission { incumbent, verdicts: Verdicts::default() };
+    change_status(store, version, Status::Production, admission, Some(reason), context)
 }
 
-/// Checks the gate, if a version of `name` with `metrics` enters production, and returns the version that it replaces.
+/// Checks that a version may get the status that it has in `candidate`, which every way to a status calls. `from` is its status
+/// before, `None` for a new version.
 ///
-/// `from` is the version's status before, `None` for a new one.
-pub(super) fn find_incumbent(
+/// Gate and policies judge it, unless it has the status already, begins as experimental, or leaves production.
+///
+/// # Errors
+/// [`Refusal::Conflict`] by the gate; [`Refusal::Denied`] by policies, with what the gate says.
+pub(super) fn admit(
     store: &mut dyn WriteStore,
-    name: &str,
+    candidate: Candidate<'_>,
     from: Option<Status>,
-    to: Status,
-    metrics: Option<&str>,
+    reason: Option<&str>,
     context: &Context<'_>,
-) -> Result<Option<Incumbent>, StoreError> {
-    if to != Status::Production || from == Some(to) {
-        return Ok(None);
+) -> Result<Admission, StoreError> {
+    let (version, to) = (candidate.version, candidate.version.status);
+    if from == Some(to) || from == Some(Status::Production) || to == Status::Experimental {
+        return Ok(Admission::default());
     }
-    let incumbent = store.find_production(name)?;
-    let to_beat = incumbent.as_ref().and_then(|incumbent| incumbent.metrics.as_deref());
-    context.gate.admit(metrics, to_beat)?;
-    Ok(incumbent.map(Incumbent::of))
+    let mut admission = Admission::default();
+    let mut gate = None;
+    if to == Status::Production {
+        admission.incumbent = store.find_production(&version.name)?.map(Incumbent::of);
+        let incumbent = admission.incumbent.as_ref();
+        let to_beat = incumbent.and_then(|incumbent| incumbent.version.metrics.as_deref());
+        gate = context.gate.verdict(version.metrics.as_deref(), to_beat);
+    }
+    let mut verdicts = judge(store, candidate, Target::Status(to), reason, context)?;
+    let gate_refuses = gate.as_ref().and_then(|gate| gate.failed().next());
+    if let (Some(failed), true) = (gate_refuses, verdicts.list.iter().all(Verdict::holds)) {
+        return Err(Refusal::Conflict(failed.message).into());
+    }
+    verdicts.list.splice(0..0, gate);
+    verdicts.enforce(version, to.as_str(), context)?;
+    admission.verdicts = verdicts;
+    Ok(admission)
 }
 
 /// Moves the incumbent out of production. [`record_status`] appends its event, once the successor has an id.

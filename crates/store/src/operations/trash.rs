@@ -4,7 +4,10 @@ use registry_domain::{
     EventDraft, EventKind, Force, PRODUCTION_ALIAS, Precondition, Refusal, Scope, Status, Version, VersionId,
 };
 
-use super::{Context, load_checked};
+use super::{
+    Context, load_checked,
+    policies::{Candidate, Target, Verdicts, judge},
+};
 use crate::{StoreError, WriteStore};
 
 /// Moves a version to the trash. An immutable one needs `force`.
@@ -61,7 +64,8 @@ pub(super) fn delete_unchecked(
     context.append(store, version, &event)
 }
 
-/// Takes a version out of the trash. One that was in production comes back in staging.
+/// Takes a version out of the trash. One that was in production comes back in staging, and one that policies keep from its status
+/// comes back experimental.
 ///
 /// # Errors
 /// [`Refusal::NotFound`] if it is not in the trash; [`Refusal::Conflict`] if its model is deleted or its label is taken.
@@ -104,11 +108,20 @@ pub(super) fn restore_unchecked(
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     version.status = version.status.after_restore();
+    let mut event_verdicts = Verdicts::default();
+    if version.status != Status::Experimental {
+        let target = Target::Status(version.status);
+        event_verdicts = judge(store, Candidate::from(&version), target, None, context)?;
+        if let Err(refusal) = event_verdicts.enforce(&version, version.status.as_str(), context) {
+            context.warnings.borrow_mut().push(format!("it comes back experimental: {refusal}"));
+            version.status = Status::Experimental;
+        }
+    }
     version.updated_at = context.after(&version);
     version.changed_at = Some(version.updated_at.clone());
     store.restore(&version)?;
     store.touch_model(version.model, &version.updated_at)?;
-    let event = EventDraft::restore(&version.name, &version.label, version.status);
+    let event = event_verdicts.note(EventDraft::restore(&version.name, &version.label, version.status));
     context.append(store, &version, &event)?;
     Ok(version)
 }

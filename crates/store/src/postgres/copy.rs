@@ -46,7 +46,7 @@ const COUNT: &str = "BEGIN; TRUNCATE model_counts; \
 /// Without statistics, the first searches would have bad plans.
 const ANALYZE: &str = "ANALYZE models, deleted_models, registered_models, registered_model_tags, aliases, holdings, \
     model_events, model_heads, model_tags, model_texts, model_counts, score_keys, scores, version_files, \
-    manifest_files, api_keys";
+    manifest_files, api_keys, policies, approvals";
 
 /// A connection to the database.
 pub(crate) struct PostgresSide {

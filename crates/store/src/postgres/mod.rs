@@ -16,6 +16,7 @@ pub mod maintenance;
 mod manifest;
 mod models;
 mod options;
+mod policies;
 mod reader;
 mod registered;
 mod rows;

@@ -20,6 +20,7 @@ mod open_error;
 mod options;
 #[cfg(test)]
 mod plans;
+mod policies;
 mod reader;
 mod registered;
 mod rows;

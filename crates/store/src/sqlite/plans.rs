@@ -51,6 +51,7 @@ fn run<T>(
         gate: &Gate::default(),
         max_event_payload_bytes: 65_536,
         max_metrics_bytes: 1 << 20,
+        warnings: Default::default(),
     };
     writer.begin(Duration::from_secs(10)).unwrap();
     let done = operation(writer, &context).unwrap();

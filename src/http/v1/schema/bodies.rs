@@ -8,6 +8,85 @@ use crate::domain::json::Object;
 
 use super::StatusName;
 
+/// A policy. It judges each version of its models that gets its target.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "models": "*",
+    "target": "production",
+    "conditions": [
+        {"expression": "candidate.scores.core.accuracy >= 0.9", "message": "the accuracy in the suite core must be 0.9 or more"}
+    ]
+})))]
+pub(in crate::http::v1) struct NewPolicy {
+    /// The name in the path, if it is given here too.
+    #[schema(required = false)]
+    name: String,
+    /// Which models it is for: a pattern in which `*` stands for any characters. By default all.
+    #[schema(required = false, max_length = 256)]
+    models: String,
+    /// A status other than `experimental`, or an alias. A name that is both means both.
+    #[schema(pattern = r"[^\s\u0085]")]
+    target: String,
+    /// `deny` (the default) refuses the change, `warn` lets it pass.
+    #[schema(required = false)]
+    action: PolicyAction,
+    description: Option<String>,
+    /// All must hold.
+    #[schema(min_items = 1, max_items = 32)]
+    conditions: Vec<PolicyCondition>,
+}
+
+/// What a policy does if a condition does not hold.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(in crate::http::v1) enum PolicyAction {
+    Deny,
+    Warn,
+}
+
+/// A condition of a policy.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::v1) struct PolicyCondition {
+    /// In the Common Expression Language; at most 4 KiB.
+    expression: String,
+    /// What a caller is to do if it does not hold; at most 1 KiB.
+    #[schema(pattern = r"[^\s\u0085]")]
+    message: String,
+}
+
+/// A version to try policies on.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"model": "minilm", "version": "1", "target": "production"})))]
+pub(in crate::http::v1) struct PolicyTrial {
+    model: String,
+    /// A number, `label:` and a label, `@` and an alias, or a revision.
+    #[schema(pattern = r"^(0|-?[1-9][0-9]{0,17}|label:[\s\S]+|@[\s\S]+|[0-9a-f]{40})$")]
+    version: String,
+    /// The status or the alias; by default the one of `policy`, or else `production`.
+    #[schema(required = false)]
+    target: String,
+    /// A policy to judge by, in place of those that are stored.
+    #[schema(required = false)]
+    policy: NewPolicy,
+}
+
+/// An approval of a version, or a request for one.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"target": "production", "comment": "looked at 50 answers"})))]
+pub(in crate::http::v1) struct NewApproval {
+    /// A status other than `experimental`, or an alias.
+    #[schema(pattern = r"[^\s\u0085]")]
+    target: String,
+    comment: Option<String>,
+    /// Asks others to approve the version.
+    #[schema(required = false, default = false)]
+    request: bool,
+}
+
 /// A model to create.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,9 @@ pub(super) use bodies::*;
 /// Returns the schemas by name.
 pub(in crate::http) fn all() -> Value {
     macro_rules! by_name {
-        ($($schema:ty),+) => { json!({ $((<$schema>::name()): <$schema>::schema()),+ }) };
+        ($($schema:ty),+) => {
+            Value::from_iter([$((<$schema>::name().into_owned(), json!(<$schema>::schema()))),+])
+        };
     }
     let mut schemas = by_name!(
         RegisteredModel,
@@ -46,12 +48,37 @@ pub(in crate::http) fn all() -> Value {
         TagValue,
         NewHolder,
         Rollback,
+        StoredPolicy,
+        PolicyList,
+        PolicyVerdict,
+        JudgedCondition,
+        Verdicts,
+        GivenApproval,
+        ApprovalList,
+        ApprovalPage,
+        ApprovalStateName,
+        NewPolicy,
+        PolicyAction,
+        PolicyCondition,
+        PolicyTrial,
+        NewApproval,
+        DeniedCondition,
         Problem,
         ProblemDetails,
         FieldProblem
     );
     // In answers, a field that may be null is still present.
-    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent", "StoredKey"] {
+    for name in [
+        "RegisteredVersion",
+        "VersionFile",
+        "Holding",
+        "TrailEvent",
+        "StoredKey",
+        "StoredPolicy",
+        "JudgedCondition",
+        "GivenApproval",
+        "DeniedCondition",
+    ] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
     }
@@ -114,6 +141,15 @@ pub(in crate::http::v1) struct ByKeyRef {
     /// Its id, or the name of one that is not revoked.
     #[param(min_length = 1, example = "ci")]
     key: String,
+}
+
+/// The name of a policy in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByPolicy {
+    /// The policy's name, percent-encoded.
+    #[param(min_length = 1, example = "quality")]
+    policy: String,
 }
 
 /// The key of a tag in a path.

@@ -19,6 +19,7 @@ use crate::{
         lists::number,
         manifest,
         options::Options,
+        policies,
         rows::{Value, owned_text},
         writer::{PostgresWriter, Write},
     },
@@ -136,8 +137,8 @@ fn purge_some(
     for row in answers.iter().flatten() {
         let id: i64 = row.try_get(0).map_err(Failure::from)?;
         let (name, label) = (owned_text(row, 1)?, owned_text(row, 2)?);
-        writer
-            .defer([SPEND_LABEL, REMOVE, manifest::REMOVE].map(|sql| Write::new(sql, [Value::integer(id)])));
+        let removals = [SPEND_LABEL, REMOVE, manifest::REMOVE, policies::REMOVE];
+        writer.defer(removals.map(|sql| Write::new(sql, [Value::integer(id)])));
         writer.append(model, Some(id), &EventDraft::purge(&name, &label), PURGER, now)?;
         purged.versions.push(format!("{name}:{label}"));
     }

@@ -14,6 +14,7 @@ use crate::{
     sqlite::{
         events, manifest,
         options::Options,
+        policies,
         schema::{SCHEMA_VERSION, user_version},
     },
 };
@@ -82,6 +83,7 @@ pub fn purge(
             connection.prepare_cached(SPEND_LABEL)?.execute([id])?;
             connection.prepare_cached("DELETE FROM deleted_models WHERE id = ?1")?.execute([id])?;
             manifest::remove(connection, *id)?;
+            policies::remove(connection, *id)?;
             let event = EventDraft::purge(name, label);
             events::append(connection, *model, Some(*id), &event, PURGER, &now)?;
         }

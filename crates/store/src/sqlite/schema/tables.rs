@@ -120,6 +120,22 @@ CREATE TABLE IF NOT EXISTS manifest_files (
     version_id INTEGER NOT NULL, path TEXT NOT NULL, size_bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, role TEXT NOT NULL,
     PRIMARY KEY (version_id, path)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS policies (
+    name TEXT NOT NULL, version INTEGER NOT NULL, document TEXT NOT NULL, actor TEXT, created_at TEXT NOT NULL,
+    deleted INTEGER NOT NULL, PRIMARY KEY (name, version)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS approvals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    version_id INTEGER NOT NULL,
+    target TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    comment TEXT,
+    created_at TEXT NOT NULL,
+    artifact TEXT NOT NULL,
+    scores TEXT NOT NULL,
+    withdrawn_at TEXT
+);
 CREATE TABLE IF NOT EXISTS api_keys (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     name TEXT NOT NULL,
@@ -137,7 +153,7 @@ CREATE TABLE IF NOT EXISTS api_keys (
 ";
 
 /// The tables that the registry's rules are about, besides the lookup tables.
-pub(in super::super) const TABLES: [&str; 13] = [
+pub(in super::super) const TABLES: [&str; 15] = [
     "models",
     "model_events",
     "registered_models",
@@ -150,6 +166,8 @@ pub(in super::super) const TABLES: [&str; 13] = [
     "spent_labels",
     "deleted_models",
     "manifest_files",
+    "policies",
+    "approvals",
     "api_keys",
 ];
 
@@ -169,11 +187,16 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 23] = [
+pub(super) const INDEXES: [Index; 24] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
     Index::unique("idx_holdings_open", "holdings (model_key, alias) WHERE until IS NULL"),
+    // An actor approves a version for a target once. The columns also find the approvals of a version.
+    Index::unique(
+        "idx_approvals_live",
+        "approvals (version_id, target, kind, actor) WHERE withdrawn_at IS NULL",
+    ),
     Index::unique("idx_api_keys_name", "api_keys (name) WHERE revoked_at IS NULL"),
     Index::of("idx_models_created", "models (created_at)"),
     Index::of("idx_models_step", concat!("models (", step_key!(), ")")),
