@@ -331,6 +331,10 @@ impl WriteStore for MemoryWriter {
         absent()
     }
 
+    fn manifest_files(&mut self, _: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+        absent()
+    }
+
     fn versions_of(&mut self, _: ModelKey) -> Result<Vec<VersionId>, StoreError> {
         absent()
     }
