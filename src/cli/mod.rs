@@ -41,7 +41,7 @@ mod health;
 mod help;
 #[cfg(feature = "cli")]
 mod history;
-#[cfg(feature = "cli")]
+#[cfg(feature = "objects")]
 mod import;
 #[cfg(feature = "cli")]
 mod ingest;
@@ -170,7 +170,7 @@ commands! {
     #[cfg(feature = "server")] maintenance::Maintenance
     #[cfg(feature = "loadtest")] loadtest::Loadtest
     #[cfg(feature = "cli")] ingest::Ingest
-    #[cfg(feature = "cli")] import::Import
+    #[cfg(feature = "objects")] import::Import
     #[cfg(feature = "objects")] publish::Publish
     #[cfg(feature = "objects")] pull::Pull
     #[cfg(feature = "objects")] cat::Cat
