@@ -130,8 +130,8 @@ fn read_pages<T>(
     }
 }
 
-/// Sorts versions by creation, so that their ids follow time as those of other versions do. Within a model the numbers ascend,
-/// even if MLflow's clock was set back.
+/// Sorts versions by creation, so that ids follow time within a model and about so beyond it. Within a model the numbers ascend, even
+/// if MLflow's clock was set back.
 fn in_order_of_creation(versions: &mut [MlflowVersion]) {
     versions.sort_by(|a, b| (&a.model, a.number).cmp(&(&b.model, b.number)));
     let mut latest: BTreeMap<&str, Timestamp> = BTreeMap::new();
