@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    KEY, Ran,
+    KEY, Ran, at,
     mlflow_server::{MlflowServer, mlflow_with_files},
+    object_server::ObjectServer,
     server::Server,
 };
 
@@ -59,6 +60,8 @@ fn seed(server: &MlflowServer) {
         (format!("runs:/{passed}/model/MLmodel"), &passed),
         (format!("runs:/{passed}/none"), &passed),
         ("dbfs:/model".to_owned(), &String::new()),
+        ("s3://models/run/model".to_owned(), &String::new()),
+        ("s3://models/run/none".to_owned(), &String::new()),
     ] {
         let fields = if run.is_empty() { json!({}) } else { json!({"run_id": run}) };
         server.version("m", &source, fields);
@@ -78,9 +81,9 @@ fn with_store() -> Server {
 }
 
 #[track_caller]
-fn import(server: &Server, mlflow: &MlflowServer, flags: &[&str]) -> (Value, Ran) {
+fn import(server: &Server, mlflow: &MlflowServer, store: &ObjectServer, flags: &[&str]) -> (Value, Ran) {
     let command = ["import", "mlflow", &mlflow.url, "--with-artifacts", "--json"];
-    let ran = server.run(command.iter().chain(flags));
+    let ran = Ran::of(store.env(&mut at(&server.url, command.iter().chain(flags))));
     (serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}")), ran)
 }
 
@@ -115,49 +118,52 @@ fn has(server: &Server, name: &str, number: i64, files: &[(&str, Vec<u8>)]) {
 #[test]
 fn files_are_copied_from_wherever_they_can_be_read_and_the_report_says_which_can_not() {
     let Some(mlflow) = mlflow_with_files(seed) else { return };
-    let server = with_store();
+    let (server, store) = (with_store(), ObjectServer::with_bucket());
     let model = model();
+    write(&store.path("run/model"), &model);
+    write(&store.path("run/model-2"), &model);
     let bytes: usize = model.iter().map(|(_, bytes)| bytes.len()).sum();
     let (whole, plain, data, one) =
         (bytes, bytes - model[0].1.len(), bytes - model[0].1.len(), model[0].1.len());
-    let total = 3 * whole + plain + data + one + whole;
+    let total = 5 * whole + plain + data + one;
     let nothing = "the MLflow server at {url} refused this (404): ";
     let expected = [
         (7, "files", "left out", nothing.replace("{url}", &mlflow.url)),
         (8, "files", "left out", "\"dbfs:/model\" can't be fetched from here".to_owned()),
+        (10, "files", "left out", "s3://models/run/none does not exist; check the URI".to_owned()),
     ];
     for flags in [&["--dry-run"][..], &[]] {
-        let (report, ran) = import(&server, mlflow, flags);
+        let (report, ran) = import(&server, mlflow, &store, flags);
         assert_eq!(ran.code, 1, "{ran:?}");
-        assert_eq!(report["versions"], json!({"imported": 10, "present": 0}));
-        assert_eq!(report["files"], json!({"imported": 7, "present": 0, "bytes": total}));
+        assert_eq!(report["versions"], json!({"imported": 12, "present": 0}));
+        assert_eq!(report["files"], json!({"imported": 8, "present": 0, "bytes": total}));
         for (found, expected) in rows(&report).iter().zip(&expected) {
             assert_eq!((found.0, found.1.as_str(), found.2.as_str()), (expected.0, expected.1, expected.2));
             assert!(found.3.starts_with(&expected.3), "{found:?}");
         }
         assert_eq!(rows(&report).len(), expected.len());
         let verb = if flags.is_empty() { "copied" } else { "would copy" };
-        assert!(ran.stderr.contains(&format!("{verb} the files of 7 versions (")), "{ran:?}");
+        assert!(ran.stderr.contains(&format!("{verb} the files of 8 versions (")), "{ran:?}");
     }
-    for number in [1, 2, 3] {
+    for number in [1, 2, 3, 9] {
         has(&server, "m", number, &model);
     }
     has(&server, "copy", 1, &model);
     has(&server, "m", 4, &model[1..]);
     has(&server, "m", 5, &[("model.bin", model[1].1.clone()), ("sub dir/\u{fc} 100%.txt", b"text".to_vec())]);
     has(&server, "m", 6, &model[..1]);
-    for (name, number) in [("m", 7), ("m", 8), ("greeting", 1)] {
+    for (name, number) in [("m", 7), ("m", 8), ("m", 10), ("greeting", 1)] {
         assert_eq!(server.get(&format!("/v1/models/{name}/versions/{number}"))["stored"], false);
     }
     let first = server.get("/v1/models/m/versions/1");
     assert!(first["artifact_uri"].as_str().unwrap().starts_with("runs:/"), "{first}");
 
-    let (again, ran) = import(&server, mlflow, &[]);
+    let (again, ran) = import(&server, mlflow, &store, &[]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(again["files"], json!({"imported": 0, "present": 7, "bytes": 0}));
+    assert_eq!(again["files"], json!({"imported": 0, "present": 8, "bytes": 0}));
     let kept = "they stay where they are, since the version is here already without files";
     let kept = |number| (number, "files".to_owned(), "kept as it is here".to_owned(), kept.to_owned());
-    assert_eq!(rows(&again), [kept(7), kept(8)]);
+    assert_eq!(rows(&again), [kept(7), kept(8), kept(10)]);
 }
 
 #[test]
