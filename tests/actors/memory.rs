@@ -11,7 +11,7 @@ use model_registry::{
     domain::{
         Alias, ComparedVersion, Draft, EventDraft, EventQuery, Holding, ListQuery, Model, ModelKey,
         ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
-        Timestamp, Version, VersionId, VersionRef,
+        Timestamp, Version, VersionFile, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
     },
     store::{
