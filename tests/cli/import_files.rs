@@ -1,6 +1,6 @@
 //! `registry import mlflow --with-artifacts`, from a genuine MLflow server.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Stdio};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     KEY, Ran, at,
     mlflow_server::{MlflowServer, mlflow_with_files},
-    object_server::ObjectServer,
+    object_server::{ObjectServer, until},
     server::Server,
 };
 
@@ -164,6 +164,29 @@ fn files_are_copied_from_wherever_they_can_be_read_and_the_report_says_which_can
     let kept = "they stay where they are, since the version is here already without files";
     let kept = |number| (number, "files".to_owned(), "kept as it is here".to_owned(), kept.to_owned());
     assert_eq!(rows(&again), [kept(7), kept(8), kept(10)]);
+}
+
+#[test]
+fn an_import_that_is_killed_while_it_copies_goes_on_where_it_was() {
+    let Some(mlflow) = mlflow_with_files(seed) else { return };
+    let (server, store) = (with_store(), ObjectServer::with_bucket());
+    write(&store.path("run/model"), &model());
+    let mut command = at(&server.url, ["import", "mlflow", &mlflow.url, "--with-artifacts"]);
+    store.env(&mut command).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    until("no version was imported", || {
+        !server.get("/v1/versions")["versions"].as_array().unwrap().is_empty()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (report, _) = import(&server, mlflow, &store, &[]);
+    let count = |what: &str, when: &str| report[what][when].as_i64().unwrap();
+    assert_eq!(count("versions", "imported") + count("versions", "present"), 12);
+    assert_eq!(count("files", "imported") + count("files", "present"), 8);
+    for number in [1, 2, 3, 9] {
+        has(&server, "m", number, &model());
+    }
+    has(&server, "copy", 1, &model());
 }
 
 #[test]

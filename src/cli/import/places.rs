@@ -39,12 +39,18 @@ impl From<MlflowError> for CopyError {
 
 impl From<ObjectError> for CopyError {
     fn from(error: ObjectError) -> Self {
-        match error {
+        match &error {
             ObjectError::Unreachable { .. }
             | ObjectError::Unavailable { .. }
             | ObjectError::CredentialsUnavailable { .. }
             | ObjectError::Interrupted { .. } => Self::Ended(error.into()),
-            error => Self::Impossible(error.to_string()),
+            // They were good when the import began.
+            ObjectError::CredentialsRefused { reason, .. }
+                if reason.to_ascii_lowercase().contains("expired") =>
+            {
+                Self::Ended(error.into())
+            }
+            _ => Self::Impossible(error.to_string()),
         }
     }
 }
@@ -128,8 +134,8 @@ impl<'a> Places<'a> {
         }
         match Location::registered(uri) {
             Some(Location::Object(object)) => self.in_bucket(&object),
-            Some(Location::File(path)) => self.on_disk(path),
-            None if uri.starts_with('/') => self.on_disk(uri.into()),
+            Some(Location::File(path)) => on_disk(self.server, path),
+            None if uri.starts_with('/') => on_disk(self.server, uri.into()),
             None => Err(CopyError::Impossible(format!("{uri:?} can't be fetched from here"))),
         }
     }
@@ -161,19 +167,6 @@ impl<'a> Places<'a> {
         let objects = Arc::new(self.flags.connect(uri)?);
         buckets.push(Arc::clone(&objects));
         Ok(objects)
-    }
-
-    fn on_disk(&self, folder: PathBuf) -> Result<(Place, Vec<MlflowFile>), CopyError> {
-        let impossible = |why: &str| CopyError::Impossible(format!("{} {why}", folder.display()));
-        if !self.server.is_on_this_machine() {
-            return Err(impossible("is on the disk of another machine"));
-        }
-        if !folder.join(MODEL_FILE).is_file() {
-            return Err(impossible("is no folder with a file MLmodel that can be read here"));
-        }
-        let mut files = Vec::new();
-        list(&folder, Path::new(""), &mut files).map_err(|why| impossible(&why))?;
-        Ok((Place::Disk(folder), files))
     }
 
     /// Fetches a file that is not on this machine.
@@ -228,6 +221,19 @@ fn unwritable(error: io::Error) -> CopyError {
     CopyError::Ended(Failure::failed(message))
 }
 
+fn on_disk(server: &MlflowServer, folder: PathBuf) -> Result<(Place, Vec<MlflowFile>), CopyError> {
+    let impossible = |why: &str| CopyError::Impossible(format!("{} {why}", folder.display()));
+    if !server.is_on_this_machine() {
+        return Err(impossible("is on the disk of another machine"));
+    }
+    if !folder.join(MODEL_FILE).is_file() {
+        return Err(impossible("is no folder with a file MLmodel that can be read here"));
+    }
+    let mut files = Vec::new();
+    list(&folder, Path::new(""), &mut files).map_err(|why| impossible(&why))?;
+    Ok((Place::Disk(folder), files))
+}
+
 /// Lists the files below a folder, and says why one can't be copied.
 fn list(root: &Path, below: &Path, files: &mut Vec<MlflowFile>) -> Result<(), String> {
     let failed = |error: io::Error| format!("can't be read: {error}");
@@ -253,4 +259,36 @@ fn list(root: &Path, below: &Path, files: &mut Vec<MlflowFile>) -> Result<(), St
 /// Returns the URI of what is at `path` in a folder.
 pub(super) fn joined(folder: &str, path: &str) -> String {
     if path.is_empty() { folder.to_owned() } else { format!("{}/{path}", folder.trim_end_matches('/')) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn only_the_folder_of_a_model_is_read_from_this_machine_and_only_for_a_server_on_it() {
+        let (here, there) = ["http://localhost:5000", "http://ml.example.org:5000"]
+            .map(|url| MlflowServer::new(url, None).unwrap())
+            .into();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let refused = |server: &MlflowServer| match on_disk(server, path.clone()) {
+            Err(CopyError::Impossible(why)) => why,
+            other => panic!("{:?}", other.map(|(_, files)| files)),
+        };
+        fs::create_dir(path.join("data")).unwrap();
+        fs::write(path.join("data/secret"), "s").unwrap();
+        assert!(refused(&here).ends_with("is no folder with a file MLmodel that can be read here"));
+        fs::write(path.join(MODEL_FILE), "flavors: {}").unwrap();
+        assert!(refused(&there).ends_with("is on the disk of another machine"));
+        let (_, mut files) = on_disk(&here, path.clone()).unwrap();
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        let expected = [("MLmodel", 11), ("data/secret", 1)]
+            .map(|(path, size)| MlflowFile { path: path.to_owned(), size_bytes: Some(size) });
+        assert_eq!(files, expected);
+        symlink("/etc", path.join("data/link")).unwrap();
+        assert!(refused(&here).ends_with("has data/link, which is no regular file"));
+    }
 }
