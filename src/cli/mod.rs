@@ -42,7 +42,7 @@ mod health;
 mod help;
 #[cfg(feature = "cli")]
 mod history;
-#[cfg(feature = "cli")]
+#[cfg(feature = "objects")]
 mod import;
 #[cfg(feature = "cli")]
 mod ingest;
@@ -173,7 +173,7 @@ commands! {
     #[cfg(feature = "server")] maintenance::Maintenance
     #[cfg(feature = "loadtest")] loadtest::Loadtest
     #[cfg(feature = "cli")] ingest::Ingest
-    #[cfg(feature = "cli")] import::Import
+    #[cfg(feature = "objects")] import::Import
     #[cfg(feature = "objects")] publish::Publish
     #[cfg(feature = "objects")] pull::Pull
     #[cfg(feature = "objects")] cat::Cat

@@ -10,6 +10,9 @@ pub(super) const V1: &str = "/v1";
 const V2: &str = "/v2";
 /// The starts of the paths of MLflow's API, for its client and for its browser pages: each path exists under both.
 pub(super) const MLFLOW: [&str; 2] = ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow"];
+/// The same for the paths of files.
+pub(super) const MLFLOW_ARTIFACTS: [&str; 2] =
+    ["/api/2.0/mlflow-artifacts", "/ajax-api/2.0/mlflow-artifacts"];
 /// The same for the paths that tell about the server.
 pub(super) const MLFLOW_SERVER: [&str; 2] = ["/api/3.0/mlflow", "/ajax-api/3.0/mlflow"];
 
@@ -34,7 +37,7 @@ impl Api {
             Self::V1
         } else if is_under(V2) {
             Self::Oci
-        } else if MLFLOW.into_iter().chain(MLFLOW_SERVER).any(is_under) {
+        } else if [MLFLOW, MLFLOW_ARTIFACTS, MLFLOW_SERVER].into_iter().flatten().any(is_under) {
             Self::Mlflow
         } else if hub::is_hub(url) {
             Self::Hub

@@ -17,6 +17,7 @@ mod entity_tags;
 mod error;
 mod fault;
 mod fields;
+mod file_list;
 mod hosts;
 mod hub;
 mod json;

@@ -1,13 +1,15 @@
 //! Use cases of MLflow's API.
 
+use std::ops::ControlFlow;
+
 use crate::{
     domain::{
-        Force, GivenTimes, ModelSummary, Numbering, Precondition, Refusal, Status, Version, VersionRef,
-        VersionRow,
-        mlflow::{Submission, Transition},
+        Digest, Force, GivenTimes, ModelSummary, Numbering, Precondition, Refusal, Status, Version,
+        VersionId, VersionRef, VersionRow,
+        mlflow::{Submission, Transition, is_stored},
         model::ModelPatch,
     },
-    store::{StoreError, WriteStore, operations},
+    store::{FileRange, ReadStore, StoreError, WriteStore, operations},
 };
 
 use super::{Caller, Change, Registry, Result};
@@ -57,6 +59,57 @@ impl Registry {
         });
         Ok(found.await??)
     }
+}
+
+/// The files of versions in the artifact store.
+#[allow(clippy::missing_errors_doc, reason = "see `RegistryError`")]
+impl Registry {
+    /// Checks that the artifact store has the files of a version.
+    pub async fn expect_stored(&self, version: VersionId) -> Result<()> {
+        Ok(self.read(move |store| stored(store, version)).await??)
+    }
+
+    /// Returns the digest of a file of a version, which the artifact store has.
+    pub async fn stored_file(&self, version: VersionId, path: String) -> Result<Digest> {
+        let found = self.read(move |store| {
+            if let Err(refusal) = stored(store, version)? {
+                return Ok(Err(refusal));
+            }
+            // No path has this character, so the range has at most one.
+            let (mut sha256, before) = (None, format!("{path}\u{1}"));
+            store.files(&FileRange { version, from: &path, before: &before, limit: 1 }, &mut |file| {
+                sha256 = file.sha256;
+                ControlFlow::Break(())
+            })?;
+            let digest = Digest::parse("sha256", &sha256.unwrap_or_default());
+            Ok(digest.and_then(|digest| {
+                digest.ok_or_else(|| Refusal::NotFound(format!("the version has no file {path:?}")))
+            }))
+        });
+        Ok(found.await??)
+    }
+}
+
+/// Refuses a version whose files the artifact store does not have.
+fn stored(
+    store: &mut dyn ReadStore,
+    version: VersionId,
+) -> std::result::Result<std::result::Result<(), Refusal>, StoreError> {
+    let reference = VersionRef::Id(version);
+    let mut found = Err(reference.missing());
+    store.version(&reference, &mut |row| {
+        found = if is_stored(&row) {
+            Ok(())
+        } else {
+            Err(Refusal::NotFound(format!(
+                "the files of version {} of {:?} are not in this registry's store, but at {:?}",
+                row.number,
+                row.name,
+                row.artifact_uri.as_deref().unwrap_or_default()
+            )))
+        };
+    })?;
+    Ok(found)
 }
 
 /// Changing. Each method returns once the change is committed.

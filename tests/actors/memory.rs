@@ -260,10 +260,6 @@ impl WritePolicies for MemoryWriter {
         absent()
     }
 
-    fn manifest_files(&mut self, _: VersionId) -> Result<Vec<VersionFile>, StoreError> {
-        absent()
-    }
-
     fn registration(&mut self, _: VersionId) -> Result<Option<Registration>, StoreError> {
         absent()
     }
@@ -386,6 +382,10 @@ impl WriteStore for MemoryWriter {
     }
 
     fn summarize(&mut self, _: Model) -> Result<ModelSummary, StoreError> {
+        absent()
+    }
+
+    fn manifest_files(&mut self, _: VersionId) -> Result<Vec<VersionFile>, StoreError> {
         absent()
     }
 

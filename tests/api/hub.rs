@@ -14,7 +14,7 @@ use crate::support::{Answer, TestApp, encoded};
 
 const NO_REVISION: &str = "0000000000000000000000000000000000000000";
 
-fn with_store() -> TestApp {
+pub fn with_store() -> TestApp {
     let folder = tempfile::tempdir().unwrap();
     let location = StoreLocation::Folder(folder.path().join("artifacts"));
     TestApp::over(folder, |settings| {
@@ -23,13 +23,13 @@ fn with_store() -> TestApp {
     })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
 /// Registers a version whose files have their paths as contents, and returns it.
 #[track_caller]
-fn publish(app: &TestApp, name: &str, label: &str, paths: &[&str]) -> Value {
+pub fn publish(app: &TestApp, name: &str, label: &str, paths: &[&str]) -> Value {
     for path in paths {
         let upload = format!("/v2/m/blobs/uploads/?digest=sha256:{}", sha256(path.as_bytes()));
         assert_eq!(app.send("POST", upload, "", path).status, 201);

@@ -15,6 +15,7 @@ mod fake_registry;
 mod gateway;
 mod health;
 mod import_failures;
+mod import_files;
 mod import_mlflow;
 mod ingest;
 mod journey;

@@ -1,4 +1,4 @@
-//! A genuine MLflow server of this test binary, which ends with it.
+//! Genuine MLflow servers of this test binary, which end with it.
 
 use std::{
     env,
@@ -30,6 +30,8 @@ rm -rf "$folder"
 /// A running server.
 pub(crate) struct MlflowServer {
     pub(crate) url: String,
+    /// Its database, and what it stores.
+    pub(crate) folder: PathBuf,
     /// Its input keeps the server alive.
     _keeper: Child,
 }
@@ -37,7 +39,25 @@ pub(crate) struct MlflowServer {
 /// Returns the server of this test binary, with the models of [`seed`]; `None` if MLflow is not installed, which is said.
 pub(crate) fn mlflow() -> Option<&'static MlflowServer> {
     static SERVER: OnceLock<Option<MlflowServer>> = OnceLock::new();
-    let server = SERVER.get_or_init(|| program().map(|program| MlflowServer::start(&program))).as_ref();
+    started(&SERVER, seed)
+}
+
+/// Returns another one, with the models and files of `seed`.
+pub(crate) fn mlflow_with_files(seed: fn(&MlflowServer)) -> Option<&'static MlflowServer> {
+    static SERVER: OnceLock<Option<MlflowServer>> = OnceLock::new();
+    started(&SERVER, seed)
+}
+
+fn started(
+    server: &'static OnceLock<Option<MlflowServer>>,
+    seed: fn(&MlflowServer),
+) -> Option<&'static MlflowServer> {
+    let start = |program: PathBuf| {
+        let server = MlflowServer::start(&program);
+        seed(&server);
+        server
+    };
+    let server = server.get_or_init(|| program().map(start)).as_ref();
     if server.is_none() {
         left_out("MLflow is not installed; tests/mlflow/install.sh installs it");
     }
@@ -61,22 +81,23 @@ impl MlflowServer {
             .arg(&folder)
             .arg(program)
             .args(["server", "--host", "127.0.0.1", "--workers", "1", "--port", &port.to_string()])
-            .args(["--backend-store-uri", &database, "--default-artifact-root"])
-            .arg(folder.join("artifacts"))
+            .args(["--backend-store-uri", &database, "--default-artifact-root", "mlflow-artifacts:/"])
+            .arg("--artifacts-destination")
+            .arg(folder.join("passed"))
             .envs([("MLFLOW_DISABLE_TELEMETRY", "true"), ("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-        let server = Self { url: format!("http://127.0.0.1:{port}"), _keeper: keeper };
+        let url = format!("http://127.0.0.1:{port}");
+        let server = Self { url, folder: folder.clone(), _keeper: keeper };
         let deadline = Instant::now() + START_TIMEOUT;
         while ureq::get(format!("{}/version", server.url)).call().is_err() {
             let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
             assert!(Instant::now() < deadline, "the MLflow server did not start: {log}");
             thread::sleep(Duration::from_millis(100));
         }
-        seed(&server);
         server
     }
 
@@ -95,11 +116,11 @@ impl MlflowServer {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn post(&self, call: &str, body: Value) -> Value {
+    pub(crate) fn post(&self, call: &str, body: Value) -> Value {
         self.send("POST", call, &body)
     }
 
-    fn version(&self, name: &str, source: &str, fields: Value) {
+    pub(crate) fn version(&self, name: &str, source: &str, fields: Value) {
         let mut body = json!({"name": name, "source": source});
         for (field, value) in fields.as_object().unwrap() {
             body[field] = value.clone();

@@ -1,19 +1,23 @@
 """A user's way through the registry with the unmodified MLflow client, of 3.17 or 2.22.
 
-    journey.py URL
+    journey.py URL STRICT_URL
 
-The registry is at URL. Its key is in MLFLOW_TRACKING_TOKEN, and in REGISTRY_TEST_KEY for the step with a password in the URL.
-Runs are tracked in a local folder. The server must not protect production versions from being deleted, and must refuse no
-promotion. Each line of the output is a step that passed; the first one that does not ends the journey.
+The registry is at URL. It has an artifact store, does not protect production versions from being deleted, and refuses no
+promotion. The one at STRICT_URL protects them, and wants scores of the suite "smoke" for production. The key of both is in
+MLFLOW_TRACKING_TOKEN, and in REGISTRY_TEST_KEY for what else needs it; REGISTRY_TEST_BINARY is the registry's command. Runs are
+tracked in a local folder. Each line of the output is a step that passed; the first one that does not ends the journey.
 """
 
+import json
 import os
+import subprocess
 import sys
 import tempfile
+import urllib.request
 import warnings
 from pathlib import Path
 
-URL = sys.argv[1]
+URL, STRICT_URL = sys.argv[1:]
 KEY = os.environ["REGISTRY_TEST_KEY"]
 FOLDER = Path(tempfile.mkdtemp(prefix="mlflow-journey-"))
 os.chdir(FOLDER)
@@ -63,6 +67,21 @@ def saved(name):
     folder.mkdir()
     (folder / "MLmodel").write_text(f"artifact_path: model\nflavors: {{}}\nmodel_uuid: '{name}'\n")
     return folder
+
+
+def api(url, method, path, body=None):
+    """Calls the registry's own API."""
+    headers = {"X-API-Key": KEY, "Content-Type": "application/json"}
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url + path, data, headers, method=method)) as answer:
+        return json.load(answer)
+
+
+def contents(folder):
+    """Returns the bytes of all files of a folder by path, without the file that the client adds to a model."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+    files.pop("registered_model_meta", None)
+    return files
 
 
 def names(found):
@@ -200,6 +219,64 @@ if IS_3:
     same((int(registered.version), registered.source), (1, logged.model_uri))
     same(client.get_model_version_download_uri("logged", "1"), logged.model_uri)
     step("register_model of a logged model models:/m-…")
+
+# ---- files in the artifact store
+published = saved("published")
+(published / "data" / "deep dir").mkdir(parents=True)
+(published / "data" / "deep dir" / "\u00fc 100%.bin").write_bytes(bytes(range(256)) * 8_000)
+(published / "data" / "empty").write_bytes(b"")
+command = [os.environ["REGISTRY_TEST_BINARY"], "publish", "published", str(published), "--version", "first", "--url", URL]
+subprocess.run(command, check=True, capture_output=True, env=os.environ | {"CAIA_REGISTRY_API_KEY": KEY})
+client.transition_model_version_stage("published", "1", "Production")
+for uri in ["models:/published/1", "models:/published@production", "models:/published/Production", "models:/published/latest"]:
+    same(contents(mlflow.artifacts.download_artifacts(uri)), contents(published))
+version = client.get_model_version("published", "1")
+same((version.source.startswith(URL + "/"), version.tags), (True, {"registry.label": "first"}))
+same(contents(mlflow.artifacts.download_artifacts(version.source)), contents(published))
+listed = mlflow.artifacts.list_artifacts("models:/published/1")
+same([(item.path, item.is_dir) for item in listed], [("MLmodel", False), ("data", True)])
+one = mlflow.artifacts.download_artifacts("models:/published/1/data/deep dir")
+same(len(contents(one)["\u00fc 100%.bin"]), 2_048_000)
+refused("INTERNAL_ERROR", mlflow.artifacts.download_artifacts, "models:/published/1/none", said="has no file")
+client.copy_model_version("models:/published/1", "copied")
+client.transition_model_version_stage("published", "1", "None")
+client.delete_model_version("published", "1")
+same(contents(mlflow.artifacts.download_artifacts("models:/copied/1")), contents(published))
+step("download_artifacts of a version that `registry publish` registered, and of its copy")
+
+# ---- what other APIs register
+api(URL, "POST", "/v1/models/org%2Fmodel/versions", {"artifact_uri": "s3://b/org", "tags": {"only": "here"}})
+api(URL, "POST", "/v1/models/a:b/versions", {"artifact_uri": "s3://b/ab", "tags": {"only": "here"}})
+api(URL, "POST", "/v1/models/labelled/versions", {"artifact_uri": "s3://b/l", "label": "v1.0", "tags": {"only": "here"}})
+same(client.get_model_version("labelled", "1").tags, {"registry.label": "v1.0", "only": "here"})
+same([v.name for v in client.search_model_versions("tags.only = 'here'")], ["labelled"])
+found = names(client.search_registered_models(max_results=1000))
+same([name for name in found if name in ("org/model", "a:b", "labelled")], ["labelled"])
+for name in ["org/model", "a:b"]:
+    refused("INVALID_PARAMETER_VALUE", client.get_registered_model, name)
+    refused("INVALID_PARAMETER_VALUE", client.get_model_version, name, "1")
+step("models with / or : in their names, and labels that are no numbers")
+
+# ---- the rules of the registry
+strict = MlflowClient(registry_uri=STRICT_URL, tracking_uri=TRACKING)
+strict.create_registered_model("guarded")
+for number in [1, 2]:
+    strict.create_model_version("guarded", f"s3://b/{number}", await_creation_for=0)
+said = 'needs scores of the suite "smoke"'
+refused("RESOURCE_CONFLICT", strict.transition_model_version_stage, "guarded", "1", "Production", said=said)
+refused("RESOURCE_CONFLICT", strict.set_registered_model_alias, "guarded", "production", "1", said=said)
+same(strict.get_model_version("guarded", "1").current_stage, "None")
+api(STRICT_URL, "POST", "/v1/models/guarded/versions/1/scores", {"suite": "smoke", "metrics": {"score": 0.5}})
+same(strict.transition_model_version_stage("guarded", "1", "Production").current_stage, "Production")
+refused("RESOURCE_CONFLICT", strict.transition_model_version_stage, "guarded", "2", "Production", said=said)
+refused("RESOURCE_CONFLICT", strict.delete_model_version, "guarded", "1", said="in production")
+refused("RESOURCE_CONFLICT", strict.delete_registered_model, "guarded", said="in production")
+strict.delete_model_version("guarded", "2")
+strict.delete_registered_model_alias("guarded", "production")
+same(strict.get_model_version("guarded", "1").current_stage, "Staging")
+strict.delete_registered_model("guarded")
+refused("RESOURCE_DOES_NOT_EXIST", strict.get_registered_model, "guarded")
+step("promotions that the gate refuses, deletes of what is in production")
 
 # ---- searches
 for number in range(3):

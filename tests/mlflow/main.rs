@@ -26,12 +26,17 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
+/// A server that refuses nothing.
+const LENIENT: &[&str] = &["--protect-production=false", "--artifact-store=./artifacts"];
+/// One with a gate, which protects what is in production.
+const STRICT: &[&str] = &["--promotion-required-suite=smoke"];
+
 impl Server {
-    /// Starts a server over this PostgreSQL, or over SQLite.
-    fn start(database_url: Option<String>) -> Self {
+    /// Starts a server with these flags over this PostgreSQL, or over SQLite.
+    fn start(flags: &[&str], database_url: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_registry"));
-        command.args(["serve", "--port", "0", "--protect-production=false"]).current_dir(folder.path());
+        command.args(["serve", "--port", "0"]).args(flags).current_dir(folder.path());
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("CAIA_REGISTRY_")) {
             command.env_remove(name);
         }
@@ -64,18 +69,22 @@ fn python(environment: &str) -> Option<PathBuf> {
     Some(python)
 }
 
-/// Runs the journey with the client of a virtual environment.
-fn journey(environment: &str, server: &Server) {
+/// Runs the journey with the client of a virtual environment, over these databases or over SQLite.
+fn journey(environment: &str, databases: [Option<String>; 2]) {
     let Some(python) = python(environment) else { return };
+    let [lenient, strict] = databases;
+    let (server, strict) = (Server::start(LENIENT, lenient), Server::start(STRICT, strict));
     let temporary = tempfile::tempdir().unwrap();
     let mut command = Command::new(python);
     for (name, _) in env::vars().filter(|(name, _)| name.starts_with("MLFLOW_")) {
         command.env_remove(name);
     }
     command
-        .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mlflow/journey.py"), &server.url])
+        .args(["-I", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/mlflow/journey.py")])
+        .args([&server.url, &strict.url])
         .env("MLFLOW_TRACKING_TOKEN", KEY)
         .env("REGISTRY_TEST_KEY", KEY)
+        .env("REGISTRY_TEST_BINARY", env!("CARGO_BIN_EXE_registry"))
         .env("TMPDIR", temporary.path())
         // No credentials of this machine count.
         .env("HOME", temporary.path());
@@ -87,15 +96,15 @@ fn journey(environment: &str, server: &Server) {
 }
 
 fn over_postgres(environment: &str) {
-    let Some(database) = TestDatabase::create_own() else {
+    let [Some(lenient), Some(strict)] = [(); 2].map(|()| TestDatabase::create_own()) else {
         return left_out("PostgreSQL is not installed, so the client is not tested over it");
     };
-    journey(environment, &Server::start(Some(database.url())));
+    journey(environment, [Some(lenient.url()), Some(strict.url())]);
 }
 
 #[test]
 fn the_client_works_over_sqlite() {
-    journey("client", &Server::start(None));
+    journey("client", [None, None]);
 }
 
 #[test]
@@ -105,7 +114,7 @@ fn the_client_works_over_postgresql() {
 
 #[test]
 fn the_older_client_works_over_sqlite() {
-    journey("older", &Server::start(None));
+    journey("older", [None, None]);
 }
 
 #[test]

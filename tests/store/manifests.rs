@@ -101,6 +101,10 @@ pub fn files_are_listed_by_path_with_and_without_folders_in_pages(store: &mut im
     assert_eq!(found(store, &VersionRef::Id(version.id)), Some(version.clone()));
     register(store, draft("2", manifest(&["other"]))).unwrap();
 
+    let written = store.write(|store| store.manifest_files(version.id)).unwrap();
+    assert_eq!(written.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), SORTED);
+    assert_eq!(Manifest::of(written).unwrap(), manifest(&FILES));
+
     let folders = ["README.md", "a-b", "a.safetensors", "a/", "ü/"];
     for (under, is_recursive, expected) in [
         (None, true, &SORTED[..]),

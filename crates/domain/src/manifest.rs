@@ -81,6 +81,21 @@ impl Manifest {
         Ok(Self { files, total_bytes, digest })
     }
 
+    /// Creates the manifest of a version again from its files.
+    ///
+    /// # Errors
+    /// As [`Manifest::new`], and [`Refusal::Invalid`] for a file without a size or a digest, which no manifest has.
+    pub fn of(files: Vec<VersionFile>) -> Result<Self, Refusal> {
+        let whole = |file: VersionFile| {
+            let sha256 = Digest::parse("sha256", file.sha256.as_deref().unwrap_or_default())?;
+            let (sha256, size_bytes) = sha256
+                .zip(file.size_bytes)
+                .ok_or_else(|| Refusal::Invalid(format!("{:?} has no size or no digest", file.path)))?;
+            Ok(ManifestFile { path: file.path, size_bytes, sha256, role: file.role })
+        };
+        Self::new(files.into_iter().map(whole).collect::<Result<_, Refusal>>()?)
+    }
+
     /// Returns the files by path, compared byte by byte.
     #[must_use]
     pub fn files(&self) -> &[ManifestFile] {

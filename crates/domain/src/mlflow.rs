@@ -4,9 +4,11 @@
 
 mod names;
 mod source;
+mod stored;
 
 pub use names::{check_alias, check_name, check_new_alias, check_tag, check_tag_key};
 pub use source::{CopyOf, Source, check_copy, prompt_copied};
+pub use stored::{StoredPath, is_only_here, is_stored};
 
 use std::collections::BTreeMap;
 

@@ -164,6 +164,8 @@ pub trait WriteStore: WritePolicies {
     fn find_label(&mut self, name: &str, label: &str) -> Result<Option<VersionId>, StoreError>;
     /// Returns the id of the version of this model with this number.
     fn find_number(&mut self, model: ModelKey, number: i64) -> Result<Option<VersionId>, StoreError>;
+    /// Returns the files of a version with a manifest.
+    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<VersionFile>, StoreError>;
     /// Returns the id of the newest version of this model with this revision, 40 hex digits in lower case.
     fn find_revision(&mut self, model: ModelKey, revision: &str) -> Result<Option<VersionId>, StoreError>;
     /// Adds a version to a model, with the files of its manifest, under an id and a number that were never used before. A number that

@@ -1,6 +1,6 @@
 //! What a store keeps of policies and approvals.
 
-use registry_domain::{Approval, StoredPolicy, VersionFile, VersionId};
+use registry_domain::{Approval, StoredPolicy, VersionId};
 
 use crate::StoreError;
 
@@ -53,8 +53,6 @@ pub trait WritePolicies {
     fn insert_approval(&mut self, approval: &Approval) -> Result<i64, StoreError>;
     /// Notes that an approval was withdrawn.
     fn withdraw_approval(&mut self, id: i64, at: &str) -> Result<(), StoreError>;
-    /// Returns the files of a version with a manifest.
-    fn manifest_files(&mut self, version: VersionId) -> Result<Vec<VersionFile>, StoreError>;
     /// Returns who registered a version; `None` if the trail lacks that event.
     fn registration(&mut self, version: VersionId) -> Result<Option<Registration>, StoreError>;
 }

@@ -6,11 +6,18 @@ use std::env;
 
 use clap::Args;
 
-use super::{report::REPORT, source::Catalog, transfer::Transfer};
+use super::{
+    files::Files,
+    places::Places,
+    report::{Heading, REPORT},
+    source::Catalog,
+    transfer::Import,
+};
 use crate::{
     cli::{
         exit::{self, Failure},
         interrupt::Interrupt,
+        object_flags::ObjectFlags,
         output::{OutputFlags, Printer},
         print,
         remote::Remote,
@@ -24,13 +31,19 @@ Examples:
     registry import mlflow http://mlflow.example.org:5000 --dry-run
   The import, with a key for MLflow; run it again to go on after an interruption:
     MLFLOW_TRACKING_TOKEN=… registry import mlflow https://mlflow.example.org
+  The same with files; the variables of object stores count, too:
+    registry import mlflow http://mlflow.example.org:5000 --with-artifacts
   The report for a script:
     registry import mlflow http://mlflow.example.org:5000 -o json > report.json
 
 What it does:
   Models and prompts come with descriptions, tags, aliases and times; versions with their numbers,
   sources, runs, stages, descriptions, tags and times. Numbers of deleted versions stay unused,
-  except after the newest one, which MLflow does not show. Files stay where they are.
+  except after the newest one, which MLflow does not show.
+  Files stay where they are. With --with-artifacts they are copied into the registry's artifact
+  store, from where MLflow's client and all others get them with the registry's key: what the server
+  passes on, what is in a run or a bucket, and for a server on this machine folders of models. A
+  version whose files can't be copied is imported without them, and can't get them later.
   What is here already stays as it is: a second run takes over what is missing. It never moves an
   alias or the production version that was set here before, and never brings back what was deleted
   here.
@@ -55,6 +68,11 @@ pub(super) struct Mlflow {
     /// Write nothing; say what would be taken over
     #[arg(long)]
     dry_run: bool,
+    /// Copy the files of the versions into the registry's artifact store
+    #[arg(long)]
+    with_artifacts: bool,
+    #[command(flatten)]
+    objects: ObjectFlags,
     #[command(flatten)]
     output: OutputFlags,
     #[command(flatten)]
@@ -83,13 +101,30 @@ impl Mlflow {
             variable("MLFLOW_TRACKING_PASSWORD"),
         );
         let server = MlflowServer::new(&self.url.0, credentials)?;
-        let client = self.remote.client()?;
+        let connection = self.remote.connection()?;
+        let objects = self.objects.or(&connection.config.profile);
+        let client = connection.client()?;
         let interrupt = Interrupt::listen()?;
+        let files = match self.with_artifacts {
+            true => {
+                let places = Places::new(&server, &objects, &interrupt);
+                Some(Files::new(&client, places, &interrupt, self.dry_run)?)
+            }
+            false => None,
+        };
         let catalog = Catalog::read(&server, &interrupt)?;
-        let transfer = Transfer::new(client.v1(""), &server, self.dry_run, &interrupt);
-        let report = transfer.run(&catalog)?;
-        printer.answer(&report.to_json(), report.rows())?;
-        print::line(&report.summary());
+        let import = Import {
+            client: &client,
+            server: &server,
+            files,
+            is_dry_run: self.dry_run,
+            interrupt: &interrupt,
+        };
+        let report = import.run(&catalog)?;
+        let heading =
+            Heading { server: server.url(), is_dry_run: self.dry_run, with_artifacts: self.with_artifacts };
+        printer.answer(&report.to_json(heading), &report.rows())?;
+        print::line(&report.summary(heading));
         match report.left_out() {
             0 => Ok(()),
             count => Err(Failure::failed(format!(

@@ -1,6 +1,10 @@
 //! `registry import`: takes over what another registry holds.
 
+mod arrived;
+mod body;
+mod files;
 mod mlflow;
+mod places;
 mod report;
 mod source;
 mod target;
@@ -15,7 +19,9 @@ Examples:
   What an import from an MLflow server would take over:
     registry import mlflow http://mlflow.example.org:5000 --dry-run
   The import; run it again to go on after an interruption:
-    registry import mlflow http://mlflow.example.org:5000";
+    registry import mlflow http://mlflow.example.org:5000
+  The same with the files of the versions, into the registry's artifact store:
+    registry import mlflow http://mlflow.example.org:5000 --with-artifacts";
 
 /// Take over models and versions from another registry.
 #[derive(Debug, Args)]
@@ -37,4 +43,9 @@ impl Import {
             ImportCommand::Mlflow(command) => command.run(),
         }
     }
+}
+
+/// Returns the failure of an import that the user stops.
+fn interrupted() -> Failure {
+    Failure::interrupted("stopped; run the same command again to go on")
 }

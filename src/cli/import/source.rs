@@ -1,6 +1,9 @@
 //! Reads all models and versions of an MLflow server, and puts the versions into the order in which they are registered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::{
     cli::{exit::Failure, interrupt::Interrupt, progress},
@@ -53,11 +56,50 @@ impl Catalog {
         Self { models, versions, production }
     }
 
+    /// Splits the models into at most `count` parts with about as many versions each. The versions of a model stay together and in
+    /// order.
+    pub(super) fn parts(&self, count: usize) -> Vec<Part<'_>> {
+        let mut sizes: HashMap<&str, usize> = HashMap::new();
+        for version in &self.versions {
+            *sizes.entry(&version.model).or_default() += 1;
+        }
+        let size = |model: &MlflowModel| sizes.get(model.name.as_str()).copied().unwrap_or_default();
+        let mut models: Vec<_> = self.models.iter().collect();
+        models.sort_by_key(|model| Reverse(size(model)));
+        let mut parts: Vec<Part<'_>> = Vec::new();
+        parts.resize_with(count.min(models.len()), Part::default);
+        let mut part_of = HashMap::new();
+        for model in models {
+            // A model without versions takes time too.
+            let least = parts.iter_mut().enumerate().min_by_key(|(_, part)| part.size);
+            let Some((at, part)) = least else { break };
+            part.size += size(model) + 1;
+            part.models.push(model);
+            part_of.insert(model.name.as_str(), at);
+        }
+        for version in &self.versions {
+            let part = part_of.get(version.model.as_str()).and_then(|at| parts.get_mut(*at));
+            if let Some(part) = part {
+                part.versions.push(version);
+            }
+        }
+        parts
+    }
+
     /// Returns the number of the version that goes into production: the one with the alias `production`, else the newest in that
     /// stage.
     pub(super) fn production(&self, model: &str) -> Option<i64> {
         self.production.get(model).copied()
     }
+}
+
+/// Some models with all their versions.
+#[derive(Debug, Default)]
+pub(super) struct Part<'c> {
+    pub(super) models: Vec<&'c MlflowModel>,
+    /// In the order of [`Catalog::versions`].
+    pub(super) versions: Vec<&'c MlflowVersion>,
+    size: usize,
 }
 
 /// Appends all pages to `rows`, and calls `after` with the number of rows after each.
@@ -88,8 +130,8 @@ fn read_pages<T>(
     }
 }
 
-/// Sorts versions by creation, so that their ids follow time as those of other versions do. Within a model the numbers ascend,
-/// even if MLflow's clock was set back.
+/// Sorts versions by creation, so that ids follow time within a model and about so beyond it. Within a model the numbers ascend, even
+/// if MLflow's clock was set back.
 fn in_order_of_creation(versions: &mut [MlflowVersion]) {
     versions.sort_by(|a, b| (&a.model, a.number).cmp(&(&b.model, b.number)));
     let mut latest: BTreeMap<&str, Timestamp> = BTreeMap::new();
@@ -154,6 +196,27 @@ mod tests {
         let order: Vec<_> =
             catalog.versions.iter().map(|version| (version.model.as_str(), version.number)).collect();
         assert_eq!(order, [("b", 1), ("a", 2), ("a", 9), ("b", 2), ("a", 10)]);
+    }
+
+    #[test]
+    fn parts_have_as_many_versions_and_those_of_a_model_stay_in_order() {
+        let models = ["a", "b", "c", "d"].map(|name| model(name, &[]));
+        let counts = [("a", 6), ("b", 3), ("c", 2), ("none", 1)];
+        let versions = counts.into_iter().flat_map(|(model, count)| {
+            (1..=count).map(move |number| version(model, number, number, Status::Staging))
+        });
+        let catalog = Catalog::of(models.into(), versions.collect());
+        let parts = catalog.parts(2);
+        let names = |part: &Part<'_>| part.models.iter().map(|model| model.name.clone()).collect::<Vec<_>>();
+        assert_eq!(parts.iter().map(names).collect::<Vec<_>>(), [vec!["a", "d"], vec!["b", "c"]]);
+        let order = |part: &Part<'_>| {
+            part.versions.iter().map(|version| (version.model.clone(), version.number)).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&parts[0]), (1..=6).map(|number| ("a".to_owned(), number)).collect::<Vec<_>>());
+        let expected = [("b", 1), ("c", 1), ("b", 2), ("c", 2), ("b", 3)];
+        assert_eq!(order(&parts[1]), expected.map(|(model, number)| (model.to_owned(), number)));
+        assert_eq!(catalog.parts(9).len(), 4);
+        assert!(Catalog::default().parts(2).is_empty());
     }
 
     #[test]

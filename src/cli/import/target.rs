@@ -13,14 +13,23 @@ const PAGE: (&str, &str) = ("limit", "200");
 #[derive(Debug, Default)]
 pub(super) struct Present {
     pub(super) is_prompt: bool,
-    /// Source and run by number.
-    pub(super) versions: BTreeMap<i64, (Option<String>, Option<String>)>,
+    /// By number.
+    pub(super) versions: BTreeMap<i64, PresentVersion>,
     /// The numbers of versions in the trash.
     pub(super) deleted: BTreeSet<i64>,
     /// Numbers by alias, `production` included.
     pub(super) aliases: BTreeMap<String, i64>,
     /// True if this import creates it, so that it has no history.
     pub(super) is_new: bool,
+}
+
+/// A version of the registry.
+#[derive(Debug)]
+pub(super) struct PresentVersion {
+    pub(super) source: Option<String>,
+    pub(super) run_id: Option<String>,
+    /// True if the artifact store has its files.
+    pub(super) is_stored: bool,
 }
 
 impl Present {
@@ -40,7 +49,12 @@ impl Present {
             &[],
             |version| {
                 if let Some(number) = version["number"].as_i64() {
-                    present.versions.insert(number, (text(version, "artifact_uri"), text(version, "run_id")));
+                    let found = PresentVersion {
+                        source: text(version, "artifact_uri"),
+                        run_id: text(version, "run_id"),
+                        is_stored: version["stored"] == true,
+                    };
+                    present.versions.insert(number, found);
                 }
             },
         )?;

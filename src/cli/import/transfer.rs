@@ -1,35 +1,100 @@
 //! Writes what MLflow has and the registry lacks.
 //!
-//! Models come first, then versions in order, then aliases and production. What the registry has is never changed: an alias is
-//! set only if it was never set before, so a run can be repeated at any time.
+//! Several threads have some models each. Of those, models come first, then versions in order, then aliases and production. What
+//! the registry has is never changed: an alias is set only if it was never set before, so a run can be repeated at any time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    time::{SystemTime, UNIX_EPOCH},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
+    body::{registration, set, set_times},
+    files::{Copied, Files},
+    places::CopyError,
     report::{Outcome, Report, What},
-    source::Catalog,
-    target::{Present, deleted_models, was_ever_set},
+    source::{Catalog, Part},
+    target::{Present, PresentVersion, deleted_models, was_ever_set},
 };
 use crate::{
-    cli::{exit::Failure, interrupt::Interrupt, progress},
+    cli::{
+        exit::Failure,
+        interrupt::Interrupt,
+        progress::{self, OnlyBar},
+    },
     client::{
-        ClientError, Expected, V1,
+        Client, ClientError, Expected, V1,
         mlflow::{MlflowModel, MlflowServer, MlflowVersion},
     },
-    domain::{PRODUCTION_ALIAS, Status, Timestamp, json::Object, limits::check_name, model::check_alias},
+    domain::{PRODUCTION_ALIAS, Status, limits::check_name, model::check_alias},
 };
 
-/// An import that runs.
-pub(super) struct Transfer<'a> {
+/// Threads, each with a connection to the registry. Most of a request is waiting for the disk of the server, where several wait
+/// together.
+const THREADS: usize = 8;
+
+/// What a failure in the middle says at its end.
+const GO_ON: &str = "; run the same command again to go on";
+
+/// What all threads of an import share.
+pub(super) struct Import<'a> {
+    pub(super) client: &'a Client,
+    pub(super) server: &'a MlflowServer,
+    /// Absent if files stay where they are.
+    pub(super) files: Option<Files<'a>>,
+    pub(super) is_dry_run: bool,
+    pub(super) interrupt: &'a Interrupt,
+}
+
+impl Import<'_> {
+    /// Runs the import.
+    ///
+    /// # Errors
+    /// If MLflow or the registry can't go on; what was written stays, and another run goes on.
+    pub(super) fn run(&self, catalog: &Catalog) -> Result<Report, Failure> {
+        let deleted = deleted_models(&self.client.v1(""))?;
+        let progress = Progress {
+            bar: progress::bar("versions", catalog.versions.len() as u64),
+            done: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+        };
+        let parts = catalog.parts(THREADS);
+        let results: Vec<Result<Report, Failure>> = thread::scope(|scope| {
+            let (progress, deleted) = (&progress, &deleted);
+            let run = |part| scope.spawn(move || Transfer::new(self, progress).run(part, catalog, deleted));
+            let threads: Vec<_> = parts.iter().map(run).collect();
+            let failed = || Err(Failure::failed("a thread of the import has failed"));
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect()
+        });
+        let mut report = Report::default();
+        let mut failure: Option<Failure> = None;
+        for result in results {
+            match result {
+                Ok(part) => report.add_all(part),
+                // The others only stop because of the first.
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        failure.map_or(Ok(report), Err)
+    }
+}
+
+/// How far all threads are.
+struct Progress {
+    bar: OnlyBar,
+    done: AtomicU64,
+    /// True once a thread has failed.
+    is_over: AtomicBool,
+}
+
+/// The work of a thread.
+struct Transfer<'a> {
+    import: &'a Import<'a>,
     v1: V1<'a>,
-    server: &'a MlflowServer,
-    is_dry_run: bool,
-    interrupt: &'a Interrupt,
+    progress: &'a Progress,
     /// For the history of aliases.
     reason: String,
     report: Report,
@@ -38,44 +103,51 @@ pub(super) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    pub(super) fn new(
-        v1: V1<'a>,
-        server: &'a MlflowServer,
-        is_dry_run: bool,
-        interrupt: &'a Interrupt,
-    ) -> Self {
-        let reason = format!("imported from {}", server.url());
-        let report = Report::new(server.url(), is_dry_run);
-        Self { v1, server, is_dry_run, interrupt, reason, report, models: HashMap::new() }
+    fn new(import: &'a Import<'a>, progress: &'a Progress) -> Self {
+        let reason = format!("imported from {}", import.server.url());
+        let (v1, report, models) = (import.client.v1(""), Report::default(), HashMap::new());
+        Self { import, v1, progress, reason, report, models }
     }
 
-    /// Runs the import.
-    ///
-    /// # Errors
-    /// If MLflow or the registry can't go on; what was written stays, and another run goes on.
-    pub(super) fn run(mut self, catalog: &Catalog) -> Result<Report, Failure> {
-        let deleted = deleted_models(&self.v1)?;
-        for model in &catalog.models {
+    fn run(
+        mut self,
+        part: &Part<'_>,
+        catalog: &Catalog,
+        deleted: &BTreeSet<String>,
+    ) -> Result<Report, Failure> {
+        let ran = self.run_all(part, catalog, deleted);
+        if ran.is_err() {
+            self.progress.is_over.store(true, Ordering::Relaxed);
+        }
+        ran.map(|()| self.report)
+    }
+
+    fn run_all(
+        &mut self,
+        part: &Part<'_>,
+        catalog: &Catalog,
+        deleted: &BTreeSet<String>,
+    ) -> Result<(), Failure> {
+        for model in &part.models {
             self.go_on()?;
             let is_deleted = deleted.contains(&model.name);
             self.model(model, is_deleted).map_err(resumable)?;
         }
-        let progress = progress::bar("versions", catalog.versions.len() as u64);
-        for (done, version) in catalog.versions.iter().enumerate() {
+        for version in &part.versions {
             self.go_on()?;
             self.version(version, catalog.production(&version.model))?;
-            progress.set(done as u64 + 1);
+            self.progress.bar.set(self.progress.done.fetch_add(1, Ordering::Relaxed) + 1);
         }
-        for model in &catalog.models {
+        for model in &part.models {
             self.go_on()?;
             self.aliases(model, catalog.production(&model.name)).map_err(resumable)?;
         }
-        Ok(self.report)
+        Ok(())
     }
 
     fn go_on(&self) -> Result<(), Failure> {
-        if self.interrupt.requested() {
-            return Err(Failure::interrupted("stopped; run the same command again to go on"));
+        if self.import.interrupt.requested() || self.progress.is_over.load(Ordering::Relaxed) {
+            return Err(super::interrupted());
         }
         Ok(())
     }
@@ -107,7 +179,7 @@ impl<'a> Transfer<'a> {
         let mut body = json!({ "name": model.name, "tags": model.tags });
         set(&mut body, "description", model.description.as_deref());
         set_times(&mut body, model.created_at, model.updated_at);
-        if !self.is_dry_run
+        if !self.import.is_dry_run
             && let Some(refusal) = refused(self.v1.create_model(&body))?
         {
             self.report.add(subject, What::Model, Outcome::LeftOut, refusal);
@@ -129,12 +201,17 @@ impl<'a> Transfer<'a> {
             return Ok(());
         }
         match present.versions.get(number) {
-            Some((uri, run)) if uri.as_deref() == Some(version.source.trim()) && *run == version.run_id => {
+            Some(present)
+                if present.source.as_deref() == Some(version.source.trim())
+                    && present.run_id == version.run_id =>
+            {
+                let is_stored = present.is_stored;
                 self.report.present(What::Version);
+                self.present_files(version, is_stored);
             }
-            Some((uri, _)) => {
-                let uri = uri.as_deref().unwrap_or_default();
-                let reason = format!("version {number} is another one here, with the source {uri:?}");
+            Some(PresentVersion { source, .. }) => {
+                let source = source.as_deref().unwrap_or_default();
+                let reason = format!("version {number} is another one here, with the source {source:?}");
                 self.report.add(subject, What::Version, Outcome::Kept, reason);
                 return Ok(());
             }
@@ -161,25 +238,63 @@ impl<'a> Transfer<'a> {
 
     /// Registers a version, and returns why it is refused, if it is.
     fn register(&mut self, version: &MlflowVersion) -> Result<Option<String>, Failure> {
-        if !self.is_dry_run {
-            let body = registration(version, self.location(version)?);
+        let (location, copied) = self.location_and_files(version)?;
+        if !self.import.is_dry_run {
+            let body = registration(version, location, copied.as_ref());
             let refusal = refused(self.v1.register(&version.model, &body)).map_err(resumable)?;
             if refusal.is_some() {
                 return Ok(refusal);
             }
         }
+        if let Some(copied) = &copied {
+            self.report.copied(copied.size_bytes);
+        }
         if let Some(present) = self.models.get_mut(&version.model) {
-            present.versions.insert(version.number, (Some(version.source.clone()), version.run_id.clone()));
+            let found = PresentVersion {
+                source: Some(version.source.clone()),
+                run_id: version.run_id.clone(),
+                is_stored: copied.is_some(),
+            };
+            present.versions.insert(version.number, found);
         }
         Ok(None)
     }
 
-    /// Returns where the files of a copy are, which its source does not say.
-    fn location(&self, version: &MlflowVersion) -> Result<Option<String>, Failure> {
-        if !version.source.starts_with("models:/") {
-            return Ok(None);
+    /// Returns where the files of a copy are, which its source does not say, and the files, if they are copied.
+    fn location_and_files(
+        &mut self,
+        version: &MlflowVersion,
+    ) -> Result<(Option<String>, Option<Copied>), Failure> {
+        let is_needed = !self.import.is_dry_run || self.import.files.is_some();
+        let location = match version.source.starts_with("models:/") && is_needed {
+            true => Some(self.import.server.download_uri(&version.model, version.number)?),
+            false => None,
+        };
+        let Some(files) = self.import.files.as_ref().filter(|_| !version.is_prompt()) else {
+            return Ok((location, None));
+        };
+        match files.copy(version, location.as_deref().unwrap_or(&version.source)) {
+            Ok(copied) => Ok((location, Some(copied))),
+            Err(CopyError::Impossible(why)) => {
+                let subject = (version.model.as_str(), Some(version.number));
+                self.report.add(subject, What::Files, Outcome::LeftOut, why);
+                Ok((location, None))
+            }
+            Err(CopyError::Ended(failure)) if self.import.interrupt.requested() => Err(failure),
+            Err(CopyError::Ended(failure)) => Err(failure.followed_by(GO_ON)),
         }
-        Ok(Some(self.server.download_uri(&version.model, version.number)?))
+    }
+
+    /// Reports the files of a version that is here already.
+    fn present_files(&mut self, version: &MlflowVersion, is_stored: bool) {
+        if self.import.files.is_none() || version.is_prompt() {
+            return;
+        }
+        if is_stored {
+            return self.report.present(What::Files);
+        }
+        let reason = "they stay where they are, since the version is here already without files";
+        self.report.add((&version.model, Some(version.number)), What::Files, Outcome::Kept, reason);
     }
 
     /// Sets the aliases that were never set here, and puts a version into production if none ever was.
@@ -215,7 +330,7 @@ impl<'a> Transfer<'a> {
                 let reason = format!("{alias} was removed here; `registry alias set` sets it");
                 self.report.add(subject, what, Outcome::Kept, reason);
             }
-            None if self.is_dry_run => self.report.imported(what),
+            None if self.import.is_dry_run => self.report.imported(what),
             None => {
                 let set = self.v1.set_alias(name, alias, number, Expected::None, Some(&self.reason));
                 match refused(set)? {
@@ -229,48 +344,6 @@ impl<'a> Transfer<'a> {
         }
         Ok(())
     }
-}
-
-/// Returns the body that registers a version.
-fn registration(version: &MlflowVersion, location: Option<String>) -> Value {
-    let status = match version.status.unwrap_or_default() {
-        Status::Production => Status::Staging,
-        status => status,
-    };
-    let mut body = json!({
-        "label": version.number.to_string(),
-        "number": version.number,
-        "status": status.as_str(),
-        "artifact_uri": version.source,
-        "tags": version.tags,
-    });
-    set(&mut body, "run_id", version.run_id.as_deref());
-    set(&mut body, "description", version.description.as_deref());
-    let mut origin = json!({});
-    set(&mut origin, "run_link", version.run_link.as_deref());
-    set(&mut origin, "location", location.as_deref());
-    if origin.as_object().is_some_and(|origin| !origin.is_empty()) {
-        body["origin"] = origin;
-    }
-    set_times(&mut body, version.created_at, version.updated_at);
-    body
-}
-
-fn set(body: &mut Value, field: &str, value: Option<&str>) {
-    if let (Some(fields), Some(value)) = (body.as_object_mut(), value) {
-        let fields: &mut Object = fields;
-        fields.insert(field.to_owned(), value.into());
-    }
-}
-
-/// Sets the times. One in the future, by this machine's clock, becomes now: MLflow's clock may be ahead.
-fn set_times(body: &mut Value, created_at: Option<Timestamp>, updated_at: Option<Timestamp>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = Timestamp::from_unix_millis(i64::try_from(now).unwrap_or(i64::MAX));
-    let Some(created_at) = created_at.map(|time| time.min(now)) else { return };
-    set(body, "created_at", Some(&created_at.to_rfc3339()));
-    let updated_at = updated_at.unwrap_or(created_at).clamp(created_at, now);
-    set(body, "updated_at", Some(&updated_at.to_rfc3339()));
 }
 
 /// Returns why the registry refuses something, which other parts of the import survive.
@@ -291,5 +364,5 @@ fn refused<T>(outcome: Result<T, ClientError>) -> Result<Option<String>, ClientE
 
 /// Returns the failure that ends an import in the middle.
 fn resumable(error: ClientError) -> Failure {
-    Failure::from(error).followed_by("; run the same command again to go on")
+    Failure::from(error).followed_by(GO_ON)
 }

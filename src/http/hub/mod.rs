@@ -7,7 +7,6 @@ mod error;
 mod files;
 mod models;
 mod path;
-mod siblings;
 
 use actix_web::{
     Route, guard,

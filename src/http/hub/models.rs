@@ -6,20 +6,25 @@ use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
 use crate::{
-    domain::{ListQuery, ModelSummary, hub::MAIN, query::ModelQuery},
+    domain::{
+        ListQuery, ModelSummary, VersionRef,
+        files::{Entry, FileQuery},
+        hub::MAIN,
+        query::ModelQuery,
+    },
     registry::HubModels,
 };
 
 use super::{
     super::{
         answer::{self, Answer},
+        file_list::FileList,
         json::hub,
         request::Call,
         stream::turn_to_start,
     },
     error::HubError,
     path::{self, Named},
-    siblings::Siblings,
 };
 
 /// Models on a page at most.
@@ -28,6 +33,8 @@ const MAX_MODELS: u32 = 1_000;
 const MAX_FULL_MODELS: u32 = 100;
 const DEFAULT_COMMITS: u32 = 50;
 const MAX_COMMITS: u32 = 1_000;
+/// Files of a version that one read requests.
+const READ_FILES: u32 = 1_000;
 /// The newest versions that are listed as tags of Git; such a list has no pages.
 const MAX_REFS: u32 = 1_000;
 /// What models of the Hub have and these have not.
@@ -51,7 +58,15 @@ async fn describe(call: Call, name: String, revision: String) -> Answer {
     let mut start = hub::model(&model, Some(&commit)).to_string().into_bytes();
     start.pop();
     start.extend_from_slice(b",\"siblings\":[");
-    let siblings = Siblings::begin(&call.app, commit.id, with_blobs, start).await?;
+    let query = FileQuery {
+        version: VersionRef::Id(commit.id),
+        under: None,
+        is_recursive: true,
+        limit: READ_FILES,
+        after: None,
+    };
+    let write = move |out: &mut Vec<u8>, entry: &Entry| hub::write_sibling(out, entry, with_blobs);
+    let siblings = FileList::begin(&call.app, query, start, write).await?;
     Ok(answer::rows(&call, siblings))
 }
 

@@ -5,13 +5,19 @@ use serde_json::json;
 
 use crate::domain::{
     ModelSummary, PRODUCTION_ALIAS, Tags, Timestamp, Version,
-    mlflow::{LABEL_TAG, Origin, stage},
+    files::Entry,
+    mlflow::{LABEL_TAG, Origin, is_only_here, stage},
 };
 
 use super::ObjectWriter;
 
-/// Writes a version. The lists of a search and of a model show no aliases; other answers add them by [`add_aliases`].
-pub(in crate::http) fn write_version<S: AsRef<str>>(out: &mut Vec<u8>, version: &Version<S>) {
+/// Writes a version. The lists of a search and of a model show no aliases; other answers add them by [`add_aliases`]. `location` is
+/// where this server has its files.
+pub(in crate::http) fn write_version<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    version: &Version<S>,
+    location: Option<String>,
+) {
     let text =
         |column: &'_ Option<S>| column.as_ref().map(|text| text.as_ref().to_owned()).unwrap_or_default();
     let mut object = ObjectWriter::begin(out);
@@ -23,7 +29,8 @@ pub(in crate::http) fn write_version<S: AsRef<str>>(out: &mut Vec<u8>, version: 
     if let Some(description) = &version.description {
         object.field("description", description.as_ref());
     }
-    object.field("source", text(&version.artifact_uri));
+    let location = location.filter(|_| is_only_here(version));
+    object.field("source", location.unwrap_or_else(|| text(&version.artifact_uri)));
     object.field("run_id", text(&version.run_id));
     object.field("status", "READY");
     let tags = Tags::of(version);
@@ -71,6 +78,18 @@ pub(in crate::http) fn write_model(out: &mut Vec<u8>, summary: &ModelSummary, la
         aliases.map(|alias| json!({ "alias": alias.name, "version": alias.number.to_string() })).collect();
     if !aliases.is_empty() {
         object.field("aliases", aliases);
+    }
+    object.end();
+}
+
+/// Writes a file or a folder, by its own name.
+pub(in crate::http) fn write_file(out: &mut Vec<u8>, entry: &Entry) {
+    let name = entry.path().trim_end_matches('/').rsplit('/').next();
+    let mut object = ObjectWriter::begin(out);
+    object.field("path", name);
+    object.field("is_dir", matches!(entry, Entry::Folder(_)));
+    if let Entry::File(file) = entry {
+        object.field("file_size", file.size_bytes);
     }
     object.end();
 }

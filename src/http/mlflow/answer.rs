@@ -18,6 +18,7 @@ use super::{
         request::Call,
     },
     error::OrMissing as _,
+    files,
 };
 
 /// Answers with nothing.
@@ -27,7 +28,7 @@ pub(super) fn done() -> Answer {
 
 /// Answers with the model of this name and its newest versions.
 pub(super) async fn model(call: &Call, name: String) -> Answer {
-    let found = call.registry().model_with_latest(name.clone(), Status::ALL.to_vec(), json_of);
+    let found = call.registry().model_with_latest(name.clone(), Status::ALL.to_vec(), writer(call));
     let (summary, latest) = found.await.or_no_model(&name)?;
     let latest: Vec<_> = latest.into_iter().map(|(json, _)| json).collect();
     let mut json = Vec::new();
@@ -37,7 +38,7 @@ pub(super) async fn model(call: &Call, name: String) -> Answer {
 
 /// Answers with the newest version of each of these statuses.
 pub(super) async fn latest_versions(call: &Call, name: String, statuses: Vec<Status>) -> Answer {
-    let found = call.registry().model_with_latest(name.clone(), statuses, json_of);
+    let found = call.registry().model_with_latest(name.clone(), statuses, writer(call));
     let (_, latest) = found.await.or_no_model(&name)?;
     if latest.is_empty() {
         return done();
@@ -51,15 +52,19 @@ pub(super) async fn latest_versions(call: &Call, name: String, statuses: Vec<Sta
     answer::json(json)
 }
 
-pub(super) fn json_of(row: &VersionRow<'_>) -> Vec<u8> {
-    let mut json = Vec::new();
-    write_version(&mut json, row);
-    json
+/// Returns what writes a version for the caller.
+pub(super) fn writer(call: &Call) -> impl Fn(&VersionRow<'_>) -> Vec<u8> + Send + use<> {
+    let address = files::address(call);
+    move |row| {
+        let mut json = Vec::new();
+        write_version(&mut json, row, files::location(address.as_deref(), row));
+        json
+    }
 }
 
 /// Returns a version that a reference names as JSON, with its aliases.
 pub(super) async fn version_json(call: &Call, version: VersionRef) -> registry::Result<Vec<u8>> {
-    let found = call.registry().aliased_version(version, json_of);
+    let found = call.registry().aliased_version(version, writer(call));
     let (mut json, aliases) = found.await?;
     add_aliases(&mut json, &aliases);
     Ok(json)
@@ -71,9 +76,9 @@ pub(super) fn version(json: Vec<u8>) -> Answer {
 }
 
 /// Answers with a version that was changed.
-pub(super) fn changed((version, aliases): (Version, Vec<String>)) -> Answer {
+pub(super) fn changed(call: &Call, (version, aliases): (Version, Vec<String>)) -> Answer {
     let mut json = Vec::new();
-    write_version(&mut json, &version);
+    write_version(&mut json, &version, files::location(files::address(call).as_deref(), &version));
     add_aliases(&mut json, &aliases);
     self::version(json)
 }

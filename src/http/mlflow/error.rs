@@ -10,6 +10,7 @@ use actix_web::{
 use serde_json::{Value, json};
 
 use crate::{
+    artifact::blobs::BlobError,
     domain::Refusal,
     registry::{self, RegistryError},
 };
@@ -100,6 +101,11 @@ pub(in crate::http) fn failure(error: &ApiError, request_id: &HeaderValue) -> (S
             | Refusal::ForceRequired { .. }
             | Refusal::PreconditionFailed(_) => MlflowCode::ResourceConflict,
         }),
+        // What is damaged stays so, however often the client asks.
+        ApiError::Registry(
+            RegistryError::NoArtifactStore
+            | RegistryError::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. }),
+        ) => of(MlflowCode::ResourceDoesNotExist),
         // Not 503, after which the client would send the request again.
         ApiError::NoKeyConfigured => of(MlflowCode::Unauthenticated),
         ApiError::BodyTooLarge { .. } => (MlflowCode::InvalidParameterValue, StatusCode::PAYLOAD_TOO_LARGE),

@@ -7,6 +7,7 @@ mod aliases;
 mod answer;
 mod arguments;
 mod error;
+mod files;
 mod models;
 mod pages;
 mod search;
@@ -23,7 +24,7 @@ use crate::telemetry::Requests;
 
 use super::{
     access::{Access, access},
-    api::{MLFLOW, MLFLOW_SERVER},
+    api::{MLFLOW, MLFLOW_ARTIFACTS, MLFLOW_SERVER},
     endpoint::{self, Endpoint},
 };
 
@@ -33,9 +34,9 @@ pub(super) use pages::Pages;
 /// The method, the path after the prefix, who may call, and the handler of a call.
 type Call = (Method, &'static str, Access, fn() -> Route);
 
-/// Returns the calls, with their paths after the prefix. The calls of a path must be adjacent.
-pub(super) fn endpoints() -> Vec<Endpoint> {
-    let calls: [Call; _] = [
+/// The calls about the registry, with their paths after the prefix. The calls of a path must be adjacent.
+fn calls() -> Vec<Call> {
+    vec![
         (Method::GET, "registered-models/get", access!(Read), || web::to(models::get)),
         (Method::POST, "registered-models/create", access!(Register), || web::to(models::create)),
         (Method::PATCH, "registered-models/update", access!(Register), || web::to(models::update)),
@@ -64,26 +65,48 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         (Method::GET, "model-versions/search", access!(Read), || web::to(search::versions)),
         (Method::POST, "model-versions/set-tag", access!(Register), || web::to(versions::set_tag)),
         (Method::DELETE, "model-versions/delete-tag", access!(Register), || web::to(versions::delete_tag)),
-    ];
-    calls
-        .into_iter()
-        .map(|(method, path, access, route)| {
-            Endpoint::undescribed(method, &format!("{}/{path}", MLFLOW[0]), access, route)
-        })
-        .collect()
+    ]
+}
+
+/// The calls about files.
+fn file_calls() -> Vec<Call> {
+    vec![
+        (Method::GET, files::PATH, access!(Read), || web::to(files::list)),
+        (Method::GET, "artifacts/{path}", access!(Read), || web::to(files::get)),
+        (Method::PUT, "artifacts/{path}", access!(Register), || web::to(files::refuse)),
+        (Method::DELETE, "artifacts/{path}", access!(Delete), || web::to(files::refuse)),
+    ]
+}
+
+/// Returns the calls under the first of each pair of prefixes.
+fn endpoints_under_prefixes() -> [([&'static str; 2], Vec<Endpoint>); 2] {
+    [(MLFLOW, calls()), (MLFLOW_ARTIFACTS, file_calls())].map(|(prefixes, calls)| {
+        let [first, _] = prefixes;
+        let endpoint = |(method, path, access, route): Call| {
+            Endpoint::undescribed(method, &format!("{first}/{path}"), access, route)
+        };
+        (prefixes, calls.into_iter().map(endpoint).collect())
+    })
+}
+
+/// Returns all endpoints that need a key, with their paths under the first prefix.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    endpoints_under_prefixes().into_iter().flat_map(|(_, endpoints)| endpoints).collect()
 }
 
 /// Registers the endpoints under both prefixes, each counted in `requests` by its path under the first one.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
-    let all = endpoints();
-    let all: Vec<_> = all.iter().collect();
-    for prefix in MLFLOW {
-        let scope = web::scope(prefix).configure(|paths| {
-            endpoint::serve(paths, requests, &all, |path| {
-                path.strip_prefix(MLFLOW[0]).unwrap_or(path).to_owned()
+    for (prefixes, all) in endpoints_under_prefixes() {
+        let [first, _] = prefixes;
+        let all: Vec<_> = all.iter().collect();
+        for prefix in prefixes {
+            let scope = web::scope(prefix).configure(|paths| {
+                endpoint::serve(paths, requests, &all, |path| {
+                    path.strip_prefix(first).unwrap_or(path).replace("{path}", "{path:.+}")
+                });
             });
-        });
-        paths.service(scope);
+            paths.service(scope);
+        }
     }
     let version =
         Endpoint::undescribed(Method::GET, "/version", access!(Public), || web::to(server::version));

@@ -12,10 +12,7 @@ use super::{
     super::{
         answer::Answer,
         error::ApiError,
-        json::{
-            list_of,
-            mlflow::{write_model, write_version},
-        },
+        json::{list_of, mlflow::write_model},
         request::Call,
         stream::turn_to_start,
     },
@@ -40,7 +37,7 @@ pub(super) async fn models(mut call: Call) -> Answer {
         return answer::done();
     }
     let _turn = turn_to_start().await?;
-    let (models, next) = call.registry().ordered_models(query, answer::json_of).await?;
+    let (models, next) = call.registry().ordered_models(query, answer::writer(&call)).await?;
     let count = models.len();
     let json = list_of("registered_models", models, |out, (model, latest)| write_model(out, &model, &latest));
     let next = next.map(|place| call.app.mlflow_pages.remember(&list, offset, count, place));
@@ -57,14 +54,8 @@ pub(super) async fn versions(mut call: Call) -> Answer {
     }
     let (query, list, offset) = query(&call, &given, Scope::Versions, limit)?;
     let _turn = turn_to_start().await?;
-    let (versions, next) = call
-        .registry()
-        .ordered_versions(query, MAX_PAGE_BYTES, |row| {
-            let mut json = Vec::new();
-            write_version(&mut json, row);
-            json
-        })
-        .await?;
+    let (versions, next) =
+        call.registry().ordered_versions(query, MAX_PAGE_BYTES, answer::writer(&call)).await?;
     let count = versions.len();
     let json = list_of("model_versions", versions, |out, version| out.extend_from_slice(&version));
     let next = next.map(|place| call.app.mlflow_pages.remember(&list, offset, count, place));

@@ -18,6 +18,7 @@ use super::{
     answer,
     arguments::Arguments,
     error::OrMissing as _,
+    files,
 };
 
 pub(super) async fn create(mut call: Call) -> Answer {
@@ -33,7 +34,7 @@ pub(super) async fn create(mut call: Call) -> Answer {
     };
     check_name("name", &submission.model)?;
     let created = call.registry().create_mlflow_version(submission, call.caller()).await?;
-    answer::changed(created)
+    answer::changed(&call, created)
 }
 
 pub(super) async fn get(mut call: Call) -> Answer {
@@ -47,7 +48,7 @@ pub(super) async fn update(mut call: Call) -> Answer {
     let given = Arguments::read(&mut call).await?;
     let ((name, number), description) = (named(&given)?, given.text("description")?);
     let described = call.registry().describe_version(change(&call, &name, number), description);
-    answer::changed(described.await.or_no_version(&name, number)?)
+    answer::changed(&call, described.await.or_no_version(&name, number)?)
 }
 
 pub(super) async fn delete(mut call: Call) -> Answer {
@@ -68,7 +69,7 @@ pub(super) async fn transition_stage(mut call: Call) -> Answer {
         archive_others: given.boolean("archive_existing_versions")?,
     };
     let changed = call.registry().transition(transition, call.caller());
-    answer::changed(changed.await.or_no_version(&name, number)?)
+    answer::changed(&call, changed.await.or_no_version(&name, number)?)
 }
 
 /// Unlike other calls, this one reads a missing version as an empty one.
@@ -77,8 +78,10 @@ pub(super) async fn download_uri(mut call: Call) -> Answer {
     let name = given.text("name")?.unwrap_or_default();
     check_name("name", &name)?;
     let number = parse_version(&given.text("version")?.unwrap_or_default())?;
-    let location = call.registry().model(VersionRef::Number(name.clone(), number), |row| {
-        let location = Origin::read(row.origin.as_deref()).location;
+    let address = files::address(&call);
+    let location = call.registry().model(VersionRef::Number(name.clone(), number), move |row| {
+        let location = files::location(address.as_deref(), row);
+        let location = location.or_else(|| Origin::read(row.origin.as_deref()).location);
         location.unwrap_or_else(|| row.artifact_uri.as_deref().unwrap_or_default().to_owned())
     });
     let location = location.await.or_no_version(&name, number)?;

@@ -120,7 +120,7 @@ impl Call {
     }
 
     /// Returns the scheme and host by which the client reaches this server, if it names a host.
-    fn origin(&self) -> Option<String> {
+    pub(in crate::http) fn origin(&self) -> Option<String> {
         let head = self.request.headers();
         let host = head.get(header::HOST)?.to_str().ok()?;
         let is_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');

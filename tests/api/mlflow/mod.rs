@@ -1,6 +1,7 @@
 //! MLflow's API, beyond what its recorded cases show: the rules of this registry, bad input, and many clients.
 
 mod bad_input;
+mod files;
 mod rules;
 mod versions;
 

@@ -34,5 +34,17 @@ pub enum MlflowError {
     NotMlflow { url: String, reason: String },
 }
 
+impl MlflowError {
+    /// Returns true if the same call may succeed later. A server answers 500 for a file that it will never be able to read.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::AnswerLost { .. } => true,
+            Self::Unavailable { status, .. } => *status != 500,
+            _ => false,
+        }
+    }
+}
+
 const KEY_ADVICE: &str =
     "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN";

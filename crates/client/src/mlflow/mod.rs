@@ -1,13 +1,15 @@
-//! Reads the registry of a running MLflow server over its REST API: models, versions and where their files are.
+//! Reads the registry of a running MLflow server over its REST API: models, versions and their files.
 //!
-//! It only reads. `credentials.rs` has the URL and the credentials, `rows.rs` what the answers hold.
+//! It only reads. `credentials.rs` has the URL and the credentials, `rows.rs` what the answers hold, `files.rs` the files.
 
 mod credentials;
 mod error;
+mod files;
 mod rows;
 
 pub use credentials::MlflowCredentials;
 pub use error::MlflowError;
+pub use files::{MlflowFile, MlflowFolder, MlflowRun};
 pub use rows::{MlflowModel, MlflowVersion, PROMPT_TAG};
 
 use std::{thread, time::Duration};
@@ -20,12 +22,15 @@ use ureq::{
 
 use self::credentials::split_url;
 use crate::{
+    base_url::is_loopback,
     calls::with_query,
     transport::{self, NoAnswer},
 };
 
 /// How long a call may take. A search of MLflow's own server reads all rows before a page.
 const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a server may be silent in a transfer. It may fetch a large file itself before it sends one.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Retries of a call, which only reads.
 const MAX_RETRIES: u32 = 3;
 /// The wait before the first retry; doubled each time.
@@ -58,6 +63,9 @@ pub struct MlflowPage<T> {
     pub next: Option<String>,
 }
 
+/// Why a request failed once. If a retry may help, with the wait before it, if the server asks for one.
+type Failed = (MlflowError, Option<Option<Duration>>);
+
 /// An MLflow server.
 #[derive(Debug, Clone)]
 pub struct MlflowServer {
@@ -65,6 +73,9 @@ pub struct MlflowServer {
     base_url: String,
     authorization: Option<HeaderValue>,
     agent: Agent,
+    /// For files.
+    transfers: Agent,
+    is_local: bool,
 }
 
 impl MlflowServer {
@@ -77,12 +88,21 @@ impl MlflowServer {
         let (url, in_url) = split_url(url)?;
         let authorization = in_url.or(credentials).map(|credentials| credentials.header()).transpose()?;
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base_url, authorization, agent: transport::agent(&url, CALL_TIMEOUT) })
+        let agent = transport::agent(&url, CALL_TIMEOUT);
+        let transfers = transport::silence_agent(Some(&url), SILENCE_TIMEOUT);
+        let is_local = is_loopback(&url);
+        Ok(Self { base_url, authorization, agent, transfers, is_local })
     }
 
     /// Returns the URL without user and password.
     pub fn url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Returns true if the URL names this machine.
+    #[must_use]
+    pub fn is_on_this_machine(&self) -> bool {
+        self.is_local
     }
 
     /// Returns a page of models or prompts, by name.
@@ -150,10 +170,15 @@ impl MlflowServer {
 
     /// Sends a request, with retries, and returns the JSON object of a successful answer.
     fn get(&self, path: &str) -> Result<Value, MlflowError> {
+        self.retried(|| self.get_once(path))
+    }
+
+    /// Repeats what fails, if that may help.
+    fn retried<T>(&self, run: impl Fn() -> Result<T, Failed>) -> Result<T, MlflowError> {
         let mut retries = 0;
         loop {
-            let (error, wait) = match self.get_once(path) {
-                Ok(body) => return Ok(body),
+            let (error, wait) = match run() {
+                Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
             match wait {
@@ -166,8 +191,7 @@ impl MlflowServer {
         }
     }
 
-    /// Sends a request once. If a retry may help, the error has the wait before it, if the server asks for one.
-    fn get_once(&self, path: &str) -> Result<Value, (MlflowError, Option<Option<Duration>>)> {
+    fn get_once(&self, path: &str) -> Result<Value, Failed> {
         let mut request = self.agent.get(format!("{}{path}", self.base_url));
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
@@ -176,16 +200,19 @@ impl MlflowServer {
         let body = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
         let body = body.map_err(|error| self.no_answer(error))?;
         let status = answer.status().as_u16();
-        let json: Option<Value> = serde_json::from_slice(&body).ok().filter(Value::is_object);
         if status == 200 {
-            return json.ok_or_else(|| (self.not_mlflow("its answer is no JSON object"), None));
+            return object(&body).ok_or_else(|| (self.not_mlflow("its answer is no JSON object"), None));
         }
-        let error = self.refused(status, answer.headers(), json.as_ref());
-        let wait = matches!(error, MlflowError::Unavailable { .. }).then(|| retry_after(answer.headers()));
-        Err((error, wait))
+        Err(self.failed(status, answer.headers(), &body))
     }
 
-    fn no_answer(&self, error: ureq::Error) -> (MlflowError, Option<Option<Duration>>) {
+    fn failed(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> Failed {
+        let error = self.refused(status, headers, object(body).as_ref());
+        let wait = matches!(error, MlflowError::Unavailable { .. }).then(|| retry_after(headers));
+        (error, wait)
+    }
+
+    fn no_answer(&self, error: ureq::Error) -> Failed {
         let url = self.base_url.clone();
         match NoAnswer::of(error, url.starts_with("https"), CALL_TIMEOUT) {
             NoAnswer::Unreachable { reason, refused } => {
@@ -217,6 +244,10 @@ impl MlflowServer {
     fn not_mlflow(&self, reason: &str) -> MlflowError {
         MlflowError::NotMlflow { url: self.base_url.clone(), reason: reason.to_owned() }
     }
+}
+
+fn object(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).ok().filter(Value::is_object)
 }
 
 /// Returns the seconds of `Retry-After`.

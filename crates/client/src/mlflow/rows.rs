@@ -73,6 +73,12 @@ pub struct MlflowVersion {
 }
 
 impl MlflowVersion {
+    /// Returns true if it is a version of a prompt, which has no files.
+    #[must_use]
+    pub fn is_prompt(&self) -> bool {
+        self.tags.get(PROMPT_TAG).is_some_and(|value| value == "true")
+    }
+
     /// Reads a version; `None` if it has no name or no number.
     pub(super) fn read(row: &Value) -> Option<Self> {
         Some(Self {

@@ -1,7 +1,7 @@
 //! Changes that only MLflow's API makes: a version whose label is its number, copies of versions, and stages.
 
 use registry_domain::{
-    Draft, LabelReuse, Model, Provenance, Refusal, Scope, Status, Tags, Version,
+    Draft, LabelReuse, Manifest, Model, Provenance, Refusal, Scope, Status, Tags, Version,
     mlflow::{CopyOf, Origin, Source, Submission, Transition, check_copy, is_prompt, prompt_copied},
 };
 
@@ -16,8 +16,8 @@ use crate::{StoreError, WriteStore};
 
 /// Registers a version of a model that exists. Its label is its number, unless another version has that label.
 ///
-/// A copy gets the run and the location of the version that it copies, so it stays usable when that one is deleted. A label that
-/// a deleted version had is given out again, as MLflow counts from 1 after a model was deleted.
+/// A copy gets the run, the location and the files of the version that it copies, so it stays usable when that one is deleted. A
+/// label that a deleted version had is given out again, as MLflow counts from 1 after a model was deleted.
 ///
 /// # Errors
 /// [`Refusal::NotFound`] if there is no such model, or nothing to copy; [`Refusal::Invalid`]; [`Refusal::TooLarge`].
@@ -37,6 +37,7 @@ pub fn create_version(
         model_id: given(&submission.model_id),
     };
     let (mut uri, mut run_id) = (submission.source.clone(), given(&submission.run_id));
+    let mut copied_files = None;
     if let Source::Copy(name, of) = source {
         let copied = find_copied(store, submission, name, &of)?;
         let copied_origin = Origin::read(copied.origin.as_deref());
@@ -44,9 +45,15 @@ pub fn create_version(
         run_id = copied.run_id;
         origin.model_id = copied_origin.model_id;
         origin.location = copied_origin.location.or(copied.artifact_uri);
+        if let Some(summary) = copied.manifest {
+            copied_files = Some((Manifest::of(store.manifest_files(copied.id)?)?, summary.is_stored));
+        }
     }
     let label = free_label(store, &model.name, model.next_number, LabelReuse::Allowed)?;
     let mut draft = Draft::named(&submission.model, label)?;
+    if let Some((manifest, is_stored)) = copied_files {
+        draft.set_manifest(manifest, is_stored);
+    }
     draft.artifact_uri = Some(uri);
     draft.provenance = Provenance {
         run_id,

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 
 use registry_domain::{FileRole, Manifest, VersionFile, VersionId};
 
@@ -24,6 +24,8 @@ const ADD: &str = "INSERT INTO manifest_files (version_id, path, size_bytes, sha
     FROM unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) AS given (path, size_bytes, sha256, role)";
 const RANGE: &str = "SELECT path, size_bytes, sha256, role FROM manifest_files \
     WHERE version_id = $1 AND path >= $2 AND path < $3 ORDER BY path LIMIT $4";
+pub(super) const ALL: &str =
+    "SELECT path, size_bytes, sha256, role FROM manifest_files WHERE version_id = $1 ORDER BY path";
 pub(super) const REMOVE: &str = "DELETE FROM manifest_files WHERE version_id = $1";
 
 /// The trash is small, so it has no index for this.
@@ -61,13 +63,17 @@ pub(super) fn visit(
     let parameters: [Parameter<'_>; 4] =
         [(&range.version, Type::INT8), (&from, Type::TEXT), (&before, Type::TEXT), (&limit, Type::INT8)];
     connection.each(&Request::prepared(RANGE, &parameters), &mut |row| {
-        let file = VersionFile {
-            path: owned_text(row, 0)?,
-            size_bytes: row.try_get(1)?,
-            sha256: optional_text(row, 2)?,
-            role: text(row, 3)?.and_then(|role| FileRole::parse(&role)).unwrap_or(FileRole::Other),
-        };
-        let flow: ControlFlow<()> = visit(file);
+        let flow: ControlFlow<()> = visit(file(row)?);
         Ok(flow)
+    })
+}
+
+/// Reads a file from a row of [`ALL`].
+pub(super) fn file(row: &Row) -> Result<VersionFile, Failure> {
+    Ok(VersionFile {
+        path: owned_text(row, 0)?,
+        size_bytes: row.try_get(1)?,
+        sha256: optional_text(row, 2)?,
+        role: text(row, 3)?.and_then(|role| FileRole::parse(&role)).unwrap_or(FileRole::Other),
     })
 }

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use registry_domain::{
     Alias, ApiKey, Draft, EventDraft, Holding, KeyRef, Model, ModelKey, ModelSummary, Numbering, Refusal,
-    ScoreChange, Status, Timestamp, Version, VersionId,
+    ScoreChange, Status, Timestamp, Version, VersionFile, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -340,6 +340,12 @@ impl WriteStore for PostgresWriter {
         self.defer_counts();
         let summaries = registered::summaries(vec![model], &mut |requests| self.run(requests))?;
         summaries.into_iter().next().ok_or_else(|| StoreError::Failed("a model has no summary".to_owned()))
+    }
+
+    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+        let id: [Parameter<'_>; 1] = [(&id, Type::INT8)];
+        let answers = self.run(&[Request::prepared(manifest::ALL, &id)])?;
+        Ok(answers.iter().flatten().map(manifest::file).collect::<Result<_, _>>()?)
     }
 
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {

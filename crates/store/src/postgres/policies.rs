@@ -4,9 +4,7 @@ use std::cell::Cell;
 
 use tokio_postgres::{Row, types::Type};
 
-use registry_domain::{
-    Approval, ApprovalKind, ApprovedState, FileRole, Policy, StoredPolicy, VersionFile, VersionId,
-};
+use registry_domain::{Approval, ApprovalKind, ApprovedState, Policy, StoredPolicy, VersionId};
 
 use crate::{
     StoreError,
@@ -65,8 +63,6 @@ const INSERT_APPROVAL: &str = concat!(
 const WITHDRAW: &str = "UPDATE approvals SET withdrawn_at = $2 WHERE id = $1";
 pub(super) const REMOVE: &str = "DELETE FROM approvals WHERE version_id = $1";
 
-const FILES: &str =
-    "SELECT path, size_bytes, sha256, role FROM manifest_files WHERE version_id = $1 ORDER BY path";
 const CREATED: &str = "SELECT actor, created_at FROM model_events \
     WHERE model_id = $1 AND event_type = 'create' ORDER BY id LIMIT 1";
 
@@ -181,20 +177,6 @@ impl WritePolicies for PostgresWriter {
     fn withdraw_approval(&mut self, id: i64, at: &str) -> Result<(), StoreError> {
         self.defer([Write::new(WITHDRAW, [Value::integer(id), Value::owned(at)])]);
         Ok(())
-    }
-
-    fn manifest_files(&mut self, version: VersionId) -> Result<Vec<VersionFile>, StoreError> {
-        let key: [Parameter<'_>; 1] = [(&version, Type::INT8)];
-        let answers = self.run(&[Request::prepared(FILES, &key)])?;
-        let file = |row: &Row| {
-            Ok(VersionFile {
-                path: owned_text(row, 0)?,
-                size_bytes: row.try_get(1)?,
-                sha256: optional_text(row, 2)?,
-                role: FileRole::parse(&owned_text(row, 3)?).unwrap_or(FileRole::Other),
-            })
-        };
-        Ok(answers.iter().flatten().map(file).collect::<Result<_, Failure>>()?)
     }
 
     fn registration(&mut self, version: VersionId) -> Result<Option<Registration>, StoreError> {

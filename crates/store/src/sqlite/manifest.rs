@@ -1,6 +1,6 @@
 //! The files of versions with a manifest. They stay with a version in the trash, and go when it is purged.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 use registry_domain::{FileRole, Manifest, VersionFile, VersionId};
 
@@ -11,6 +11,8 @@ use super::rows::text;
 const ADD: &str = "INSERT INTO manifest_files VALUES (?1, ?2, ?3, ?4, ?5)";
 const RANGE: &str = "SELECT path, size_bytes, sha256, role FROM manifest_files \
     WHERE version_id = ?1 AND path >= ?2 AND path < ?3 ORDER BY path LIMIT ?4";
+const ALL: &str =
+    "SELECT path, size_bytes, sha256, role FROM manifest_files WHERE version_id = ?1 ORDER BY path";
 const REMOVE: &str = "DELETE FROM manifest_files WHERE version_id = ?1";
 
 /// The trash is small, so it has no index for this.
@@ -60,17 +62,25 @@ pub(super) fn visit(
     let mut rows = connection.prepare_cached(RANGE)?;
     let mut rows = rows.query((range.version, range.from, range.before, range.limit))?;
     while let Some(row) = rows.next()? {
-        let file = VersionFile {
-            path: row.get(0)?,
-            size_bytes: row.get(1)?,
-            sha256: row.get(2)?,
-            role: text(row, 3)?.and_then(|role| FileRole::parse(&role)).unwrap_or(FileRole::Other),
-        };
-        if visit(file).is_break() {
+        if visit(file(row)?).is_break() {
             break;
         }
     }
     Ok(())
+}
+
+/// Returns all files of a version.
+pub(super) fn all(connection: &Connection, version: VersionId) -> rusqlite::Result<Vec<VersionFile>> {
+    connection.prepare_cached(ALL)?.query_map([version], file)?.collect()
+}
+
+fn file(row: &Row<'_>) -> rusqlite::Result<VersionFile> {
+    Ok(VersionFile {
+        path: row.get(0)?,
+        size_bytes: row.get(1)?,
+        sha256: row.get(2)?,
+        role: text(row, 3)?.and_then(|role| FileRole::parse(&role)).unwrap_or(FileRole::Other),
+    })
 }
 
 /// Removes the files of a version that is purged.

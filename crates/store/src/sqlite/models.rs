@@ -9,7 +9,7 @@ use rusqlite::{
 
 use registry_domain::{
     Alias, ApiKey, Draft, EventDraft, Holding, KeyRef, Model, ModelKey, ModelSummary, Numbering, Refusal,
-    ScoreChange, Status, Timestamp, Version, VersionId,
+    ScoreChange, Status, Timestamp, Version, VersionFile, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -222,6 +222,10 @@ impl WriteStore for SqliteWriter {
 
     fn summarize(&mut self, model: Model) -> Result<ModelSummary, StoreError> {
         Ok(registered::summarize(&self.connection, model)?)
+    }
+
+    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+        Ok(manifest::all(&self.connection, id)?)
     }
 
     fn versions_of(&mut self, model: ModelKey) -> Result<Vec<VersionId>, StoreError> {

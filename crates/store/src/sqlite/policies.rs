@@ -2,19 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use registry_domain::{
-    Approval, ApprovalKind, ApprovedState, Policy, StoredPolicy, VersionFile, VersionId, manifest::MAX_FILES,
-};
+use registry_domain::{Approval, ApprovalKind, ApprovedState, Policy, StoredPolicy, VersionId};
 
 use crate::{
-    FileRange, StoreError,
+    StoreError,
     policies::{ApprovalQuery, ReadPolicies, Registration, WritePolicies},
 };
 
-use super::{
-    connection::{SqliteReader, SqliteWriter},
-    manifest,
-};
+use super::connection::{SqliteReader, SqliteWriter};
 
 macro_rules! policy_columns {
     () => {
@@ -169,16 +164,6 @@ impl WritePolicies for SqliteWriter {
     fn withdraw_approval(&mut self, id: i64, at: &str) -> Result<(), StoreError> {
         self.connection.prepare_cached(WITHDRAW)?.execute((id, at))?;
         Ok(())
-    }
-
-    fn manifest_files(&mut self, version: VersionId) -> Result<Vec<VersionFile>, StoreError> {
-        let mut files = Vec::new();
-        let range = FileRange { version, from: "", before: "\u{10ffff}", limit: MAX_FILES as u32 };
-        manifest::visit(&self.connection, &range, &mut |file| {
-            files.push(file);
-            std::ops::ControlFlow::Continue(())
-        })?;
-        Ok(files)
     }
 
     /// Follows the chain of the version's events back to the first, since events have no index.
