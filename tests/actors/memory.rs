@@ -13,10 +13,12 @@ use model_registry::{
         ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
         Timestamp, Version, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+        trail::HashedEvent,
     },
     store::{
-        Backend, FileRange, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction,
-        Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        Backend, FileRange, Followed, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize,
+        Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions,
+        WriteStore,
     },
 };
 
@@ -174,6 +176,18 @@ impl ReadStore for MemoryReader {
     }
 
     fn trail(&mut self, _: &TrailQuery, _: VisitTrail<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn follow(&mut self, _: &TrailQuery, _: VisitTrail<'_>) -> Result<Followed, StoreError> {
+        absent()
+    }
+
+    fn newest_event(&mut self) -> Result<Option<HashedEvent>, StoreError> {
+        absent()
+    }
+
+    fn event_hash(&mut self, _: i64) -> Result<Option<Vec<u8>>, StoreError> {
         absent()
     }
 

@@ -221,14 +221,8 @@ mod tests {
             "the event, or one before it, has changed",
         );
         assert_eq!(changed(&|rows| rows[2].1 = "0".to_owned()), one(3, other));
-        assert_eq!(
-            changed(&|rows| drop(rows.remove(2))),
-            one(4, "the event before it is gone: event 3")
-        );
-        assert_eq!(
-            changed(&|rows| drop(rows.remove(0))),
-            one(2, "the event before it is gone: event 1")
-        );
+        assert_eq!(changed(&|rows| drop(rows.remove(2))), one(4, "the event before it is gone: event 3"));
+        assert_eq!(changed(&|rows| drop(rows.remove(0))), one(2, "the event before it is gone: event 1"));
         assert_eq!(changed(&|rows| rows[3].2 = Some(2)), one(4, added));
         assert_eq!(changed(&|rows| rows.push((6, "6".to_owned(), None, [0; 32]))), one(6, added));
         assert_eq!(changed(&|rows| rows.push((6, "6".to_owned(), Some(5), [0; 32]))), one(6, other));

@@ -31,6 +31,7 @@ pub mod tags;
 pub mod text;
 mod text_enum;
 pub mod timestamp;
+pub mod trail;
 pub mod version;
 
 pub use comparison::{ComparedVersion, Comparison};

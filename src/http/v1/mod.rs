@@ -6,6 +6,7 @@ mod aliases;
 mod bodies;
 mod events;
 mod files;
+mod follow;
 mod models;
 mod path;
 mod schema;
@@ -23,6 +24,7 @@ use super::{
     endpoint::{self, Endpoint, endpoints},
 };
 
+pub(super) use follow::write_event;
 pub(super) use schema::all as schemas;
 
 /// Returns all endpoints, in the order of the description. The endpoints of a path must be adjacent.
@@ -60,7 +62,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             aliases::history,
             aliases::rollback,
         ],
-        "v1: audit" => [events::list, events::whoami],
+        "v1: audit" => [events::list, events::records, events::whoami],
     }
 }
 

@@ -12,7 +12,8 @@ use registry_domain::{
 
 use super::Finding;
 
-pub(crate) const TAMPERED: &str = "compare it with a backup or an export: another tool has changed the audit trail";
+pub(crate) const TAMPERED: &str =
+    "compare it with a backup or an export: another tool has changed the audit trail";
 /// The model and the name of each one that has, or had, events.
 pub(crate) const NAMES: &str = "SELECT id, name FROM registered_models";
 /// The stored end of each chain.
@@ -122,7 +123,8 @@ impl Trail {
         if place.previous != before.map(|(id, _)| id) {
             return Err("it names another event than the one before it of its version".to_owned());
         }
-        let is_counted = |ordinal: Option<i64>| ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()) == Some(count);
+        let is_counted =
+            |ordinal: Option<i64>| ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()) == Some(count);
         if place.ordinal.is_some_and(|ordinal| !is_counted(ordinal)) {
             return Err("it has another place among the events of its version".to_owned());
         }
@@ -130,7 +132,14 @@ impl Trail {
     }
 
     /// Passes an event of which only the links are left, or can be read.
-    pub(crate) fn pass(&mut self, id: i64, model: ModelKey, version: VersionId, hash: &[u8], problem: String) {
+    pub(crate) fn pass(
+        &mut self,
+        id: i64,
+        model: ModelKey,
+        version: VersionId,
+        hash: &[u8],
+        problem: String,
+    ) {
         self.walk.pass(model, id, hash);
         if version != 0 {
             let (last, count) = self.versions.entry(version).or_default();
@@ -167,7 +176,12 @@ impl Trail {
     }
 
     /// Compares the end of a version's events with the stored one. Returns the finding of a check.
-    pub(crate) fn compare_version_end(&mut self, version: VersionId, last: i64, events: u64) -> Option<Finding> {
+    pub(crate) fn compare_version_end(
+        &mut self,
+        version: VersionId,
+        last: i64,
+        events: u64,
+    ) -> Option<Finding> {
         self.version_ends += 1;
         let problem = "the events of this version do not end where they should".to_owned();
         let is_wrong = self.versions.get(&version) != Some(&(last, events));
@@ -181,7 +195,8 @@ impl Trail {
 
     /// Ends the comparison of the ends of models.
     pub(crate) fn end(&mut self) {
-        let mut without: Vec<_> = self.walk.heads().keys().filter(|model| !self.ends.contains(model)).copied().collect();
+        let mut without: Vec<_> =
+            self.walk.heads().keys().filter(|model| !self.ends.contains(model)).copied().collect();
         without.sort_unstable();
         for model in without {
             let problem = "the end of this model's audit trail is missing".to_owned();

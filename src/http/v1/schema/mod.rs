@@ -26,6 +26,8 @@ pub(in crate::http) fn all() -> Value {
         ModelPage,
         VersionPageV1,
         EventPageV1,
+        EventRecord,
+        EventRecordPage,
         History,
         Aliases,
         Suites,
@@ -46,7 +48,7 @@ pub(in crate::http) fn all() -> Value {
         FieldProblem
     );
     // In answers, a field that may be null is still present.
-    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent"] {
+    for name in ["RegisteredVersion", "VersionFile", "Holding", "TrailEvent", "EventRecord"] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
         schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
     }

@@ -99,7 +99,10 @@ fn follow(connection: &Connection, visit: VisitChain<'_>) -> rusqlite::Result<Tr
         let hash = row.get_ref(11)?.as_blob().unwrap_or_default();
         let texts = match Texts::read(row) {
             Ok(texts) => texts,
-            Err(error @ (rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..))) => {
+            Err(
+                error @ (rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)),
+            ) => {
                 trail.pass(id, model, version_id, hash, format!("it can't be read: {error}"));
                 continue;
             }
