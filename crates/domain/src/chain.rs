@@ -12,7 +12,7 @@ use crate::{model::ModelKey, version::VersionId};
 pub type EventHash = [u8; 32];
 
 /// Everything of an event that its hash covers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named as in `Event`")]
 pub struct Link<'a> {
     pub model: ModelKey,
