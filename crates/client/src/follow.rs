@@ -68,6 +68,10 @@ impl V1<'_> {
         match answer::interpret(&url, parts.status.as_u16(), &parts.headers, &body) {
             // A server that knows no streams answers with a page.
             Ok(_) => Err(ClientError::TooOld { url, instead: self.instead }),
+            // A healthy registry is at this URL, so only `/v1` is missing.
+            Err(ClientError::NoSuchPath { url }) if client.health(false).is_ok() => {
+                Err(ClientError::TooOld { url, instead: self.instead })
+            }
             Err(_) if parts.status.is_success() => Err(ClientError::TooOld { url, instead: self.instead }),
             Err(error) => Err(client.with_key_source(error)),
         }
