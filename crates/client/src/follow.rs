@@ -63,16 +63,19 @@ impl V1<'_> {
             let lines = BufReader::new(body.into_reader());
             return Ok(EventStream { url: client.base_url.clone(), lines });
         }
-        let body = body.into_with_config().limit(MAX_ERROR_BYTES).read_to_vec().unwrap_or_default();
+        let body = body.into_with_config().limit(MAX_ERROR_BYTES).read_to_vec();
+        let body = body.map_err(|error| client.no_answer(error))?;
         let url = client.base_url.clone();
         match answer::interpret(&url, parts.status.as_u16(), &parts.headers, &body) {
             // A server that knows no streams answers with a page.
-            Ok(_) => Err(ClientError::TooOld { url, instead: self.instead }),
+            Ok(page) if page.get("events").is_some_and(Value::is_array) => {
+                Err(ClientError::TooOld { url, instead: self.instead })
+            }
+            Ok(_) => Err(client.not_a_registry("its answer is no stream of events")),
             // A healthy registry is at this URL, so only `/v1` is missing.
             Err(ClientError::NoSuchPath { url }) if client.health(false).is_ok() => {
                 Err(ClientError::TooOld { url, instead: self.instead })
             }
-            Err(_) if parts.status.is_success() => Err(ClientError::TooOld { url, instead: self.instead }),
             Err(error) => Err(client.with_key_source(error)),
         }
     }
