@@ -27,7 +27,7 @@ fn follow(group: &Group, server: usize, query: &[(&str, &str)], last: Option<&st
 fn take(stream: &mut EventStream, count: usize) -> Vec<Streamed> {
     let mut found = Vec::new();
     while found.len() < count
-        && let Ok(Some(next)) = stream.next()
+        && let Ok(Some(next)) = stream.read()
     {
         found.extend(Some(next).filter(|next| next.event.is_some()));
     }
@@ -67,7 +67,7 @@ fn followers_of_each_server_get_every_event_of_64_writers_through_all_servers_in
         let followers: Vec<_> = (0..2 * SERVERS)
             .map(|number| {
                 let mut stream = follow(&group, number % SERVERS, &[], None);
-                assert_eq!(stream.next().unwrap().unwrap().event, None);
+                assert_eq!(stream.read().unwrap().unwrap().event, None);
                 scope.spawn(move || take(&mut stream, WRITERS * WRITES))
             })
             .collect();

@@ -87,7 +87,7 @@ impl EventStream {
     /// # Errors
     /// [`ClientError::AnswerLost`] if the connection is lost or silent, [`ClientError::NotARegistry`] if this is no stream of
     /// events.
-    pub fn next(&mut self) -> Result<Option<Streamed>, ClientError> {
+    pub fn read(&mut self) -> Result<Option<Streamed>, ClientError> {
         let (mut id, mut data) = (None, None::<String>);
         loop {
             let mut line = String::new();

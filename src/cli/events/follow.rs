@@ -68,7 +68,7 @@ fn print_all(
     last: &mut Option<String>,
 ) -> Result<Ended, Failure> {
     loop {
-        match stream.next() {
+        match stream.read() {
             Ok(Some(streamed)) => {
                 if let Some(event) = streamed.event
                     && printer.page(&[event])? == Pipe::Closed

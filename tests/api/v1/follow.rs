@@ -31,7 +31,7 @@ impl TestApp {
     #[track_caller]
     fn follow(&self, query: &[(&str, &str)], last: Option<&str>) -> (EventStream, String) {
         let mut stream = self.client().v1("").follow(query, last).unwrap();
-        let begin = stream.next().unwrap().unwrap();
+        let begin = stream.read().unwrap().unwrap();
         assert_eq!(begin.event, None, "the first line has only a position");
         (stream, begin.id.unwrap())
     }
@@ -69,7 +69,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 fn take(stream: &mut EventStream, count: usize) -> Vec<Streamed> {
     let mut found = Vec::new();
     while found.len() < count {
-        let next = stream.next().unwrap().expect("the stream goes on");
+        let next = stream.read().unwrap().expect("the stream goes on");
         if next.event.is_some() {
             found.push(next);
         }
@@ -269,8 +269,8 @@ fn the_end_of_the_server_ends_each_stream_and_the_next_server_goes_on() {
     let last = take(&mut filtered, 1).remove(0).id;
     let begun = Instant::now();
     let folder = app.stop();
-    assert_eq!(live.next(), Ok(None));
-    assert_eq!(filtered.next(), Ok(None));
+    assert_eq!(live.read(), Ok(None));
+    assert_eq!(filtered.read(), Ok(None));
     assert!(begun.elapsed() < Duration::from_secs(8), "it waits for no follower");
     let app = TestApp::over(folder, |_| {});
     let (mut stream, _) = app.follow(&[("model", "m")], last.as_deref());
