@@ -18,7 +18,7 @@ use std::{
 };
 
 use crate::{
-    actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
+    actors::{Artifacts, Database, Feed, Hasher, NotReady, QueueDepth, Render},
     domain::{
         Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition,
         Principal, Refusal, Scope, Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery,
@@ -27,7 +27,7 @@ use crate::{
     store::{FilePage, WriteStore, list_files, operations},
 };
 
-pub use crate::store::{ReadStore, StoreError, VisitVersions};
+pub use crate::store::{Followed, ReadStore, StoreError, VisitVersions};
 pub use artifacts::{Bytes, MIN_GRACE};
 pub use error::RegistryError;
 pub use hub::{HubFiles, HubModels, HubRefs};
@@ -144,6 +144,12 @@ impl Registry {
         read: impl FnOnce(&mut dyn ReadStore) -> std::result::Result<T, StoreError> + Send + 'static,
     ) -> Result<T> {
         Ok(self.parts.database.read(read).await?)
+    }
+
+    /// Starts the feed of new events, which `render` writes. Must be called inside an actix system.
+    #[must_use]
+    pub fn feed(&self, render: Render) -> Feed {
+        Feed::start(self.parts.database.clone(), render)
     }
 
     /// Views a version: `view` writes the answer from the row while the database holds it in memory.

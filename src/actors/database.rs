@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::{
     domain::Timestamp,
     store::{Backend, ReadStore, StoreError, WriteStore},
@@ -53,6 +55,7 @@ struct Actors {
     writer: Mailbox<BoxedWriteJob>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     probe: Probe,
+    commits: watch::Receiver<()>,
 }
 
 impl Database {
@@ -81,15 +84,17 @@ impl Database {
         let mut writers = vec![writer];
         writers.extend(backend.further_writers());
         let is_alone = writers.len() == 1;
+        let (committed, commits) = watch::channel(());
         let writers = writers.into_iter().map(|writer| {
             let (backend, maintenance) = (Arc::clone(&backend), Arc::clone(&maintenance));
-            Writer::new(writer, backend, maintenance, counts.clone(), is_alone)
+            Writer::new(writer, backend, maintenance, counts.clone(), committed.clone(), is_alone)
         });
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
             writer: Mailbox::start("write", options.write_queue, writers.collect(), refused("write")),
             maintenance,
             probe: Probe::default(),
+            commits,
         };
         Ok(Self { actors: Arc::new(actors) })
     }
@@ -127,6 +132,12 @@ impl Database {
         let (job, answer) = writer::job(write, false);
         self.actors.writer.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Returns a channel that changes with each commit of this server.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.actors.commits.clone()
     }
 
     /// Returns the depth of each queue.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::{
     store::{Backend, StoreError, Transaction, Upkeep, WriteStore},
@@ -125,6 +125,8 @@ pub(super) struct Writer<B: Backend> {
     backend: Arc<B>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     counts: Writing,
+    /// Changes with each commit.
+    committed: watch::Sender<()>,
     /// True if there is no other writer.
     is_alone: bool,
     /// True if the connection must be replaced before it is used again.
@@ -137,10 +139,11 @@ impl<B: Backend> Writer<B> {
         backend: Arc<B>,
         maintenance: Arc<Mailbox<MaintenanceJob>>,
         counts: Writing,
+        committed: watch::Sender<()>,
         is_alone: bool,
     ) -> Self {
         counts.writable.set(1);
-        Self { store, backend, maintenance, counts, is_alone, distrusted: false }
+        Self { store, backend, maintenance, counts, committed, is_alone, distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves those that need another one: the
@@ -185,7 +188,9 @@ impl<B: Backend> Writer<B> {
         let outcome = outcome.and_then(|()| self.store.commit());
         self.rollback();
         match &outcome {
-            Ok(()) => {}
+            Ok(()) => {
+                self.committed.send_replace(());
+            }
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, operations = run.len(), "a transaction was not committed");
             }

@@ -2,6 +2,7 @@
 //!
 //! This decides the order of the actions and when a file replaces another; the store does what happens inside a database.
 
+mod auditing;
 mod copying;
 mod garbage;
 mod outcome;
@@ -54,33 +55,46 @@ Examples:
     registry maintenance --database-url postgres://registry@db.example.org/registry --copy-to new.db
   Check a registry in PostgreSQL while its servers run:
     registry maintenance --check --database-url postgres://registry@db.example.org/registry
+  Verify the audit trail, and compare it with a copy that is kept elsewhere:
+    registry maintenance --verify-audit --against trail-2026-11-29.jsonl
   Each night, for a script:
     registry maintenance --backup /backup/registry.db --check --json | jq .backup.size_bytes
 
-Actions given together run in this order: backup, purge, garbage, vacuum, optimize, check.
---restore and --salvage-wal can be combined only with --check, and --copy-to with nothing.
+Actions given together run in this order: backup, purge, garbage, vacuum, optimize, check,
+verify-audit.
+--restore and --salvage-wal can be combined only with --check and --verify-audit, and --copy-to with
+nothing.
 
---backup, --check and a purge without --yes change nothing and work while a server runs, and so does
---collect-garbage. Files of versions in the trash stay until these are purged. The other actions
+--backup, --check, --verify-audit and a purge without --yes change nothing and work while a server
+runs, and so does --collect-garbage. Files of versions in the trash stay until these are purged. The other actions
 need exclusive access to the file, and are refused while a server runs. A backup is one file, which
 needs no -wal beside it. A kill -9 or a second Ctrl-C may leave a file .registry-* in the
 destination folder, which can be deleted.
 
-A registry in PostgreSQL has --check, --purge-deleted, --collect-garbage and --copy-to, which work
-while its servers run. Back it up with pg_dump. To resume an interrupted copy, run the same command
+A registry in PostgreSQL has --check, --verify-audit, --purge-deleted, --collect-garbage and
+--copy-to, which work while its servers run. Back it up with pg_dump. To resume an interrupted copy, run the same command
 again. Put a password into PGPASSWORD or the file of PGPASSFILE, or the URL into
 CAIA_REGISTRY_DATABASE_URL: other users of this machine can see flags.
 
 Exit codes:
   0  done; a check found no errors, though perhaps warnings
-  1  failed, or a check found errors
+  1  failed, or a check found errors, or the audit trail does not fit
   2  wrong usage
   5  another process uses the database, such as a server; stop it
   130  ended by Ctrl-C, SIGTERM or a closed terminal; the running action was undone, earlier ones were not. Running
        the same copy again resumes it";
 
-const COPY_CONFLICTS: [&str; 8] =
-    ["backup", "restore", "salvage_wal", "check", "purge_deleted", "collect_garbage", "vacuum", "optimize"];
+const COPY_CONFLICTS: [&str; 9] = [
+    "backup",
+    "restore",
+    "salvage_wal",
+    "check",
+    "verify_audit",
+    "purge_deleted",
+    "collect_garbage",
+    "vacuum",
+    "optimize",
+];
 
 /// Back up, restore, check and compact the database; needs no server.
 ///
@@ -103,6 +117,12 @@ pub(super) struct Maintenance {
     /// Check the database against every rule of the registry; reports what is wrong and what to do
     #[arg(long)]
     check: bool,
+    /// Verify the hash chains of the audit trail; names each event that was changed, removed, added or reordered
+    #[arg(long)]
+    verify_audit: bool,
+    /// Compare the audit trail with this export of `registry events export`, which shows also what a chain alone can't
+    #[arg(long, value_name = "EXPORT", requires = "verify_audit")]
+    against: Option<PathBuf>,
     /// Show which deleted versions and models would be removed for good; with --yes, remove them
     #[arg(long, conflicts_with_all = ["restore", "salvage_wal"])]
     purge_deleted: bool,
@@ -159,10 +179,10 @@ impl Maintenance {
     /// Runs the actions and prints their results.
     pub(super) fn run(self) -> Result<(), Failure> {
         let has_flag = self.check || self.vacuum || self.optimize || self.salvage_wal || self.purge_deleted;
-        let has_flag = has_flag || self.collect_garbage;
+        let has_flag = has_flag || self.collect_garbage || self.verify_audit;
         if self.backup.is_none() && self.restore.is_none() && self.copy_to.is_none() && !has_flag {
             return Err(Failure::usage(
-                "nothing to do; give --backup FILE, --restore FILE, --copy-to URL|FILE, --check, --purge-deleted, \
+                "nothing to do; give --backup FILE, --restore FILE, --copy-to URL|FILE, --check, --verify-audit, --purge-deleted, \
                  --collect-garbage, --vacuum, --optimize or --salvage-wal",
             ));
         }
@@ -246,6 +266,11 @@ impl Maintenance {
             let run = || Ok(Source::open(options, watch)?.check(watch)?);
             let report = outcome.add("check", run, outcome::checked)?;
             expect_sound(&report, &options.path.display())?;
+        }
+        if self.verify_audit {
+            self.verify_audit(outcome, &options.path.display(), |visit| {
+                Ok(Source::open(options, watch)?.verify_audit(watch, visit)?)
+            })?;
         }
         Ok(())
     }

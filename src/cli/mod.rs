@@ -16,6 +16,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 mod age;
 #[cfg(feature = "cli")]
 mod alias;
+#[cfg(any(feature = "server", feature = "cli"))]
+mod audit;
 #[cfg(feature = "objects")]
 mod bench;
 #[cfg(feature = "objects")]

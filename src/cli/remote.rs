@@ -32,7 +32,7 @@ pub const VARIABLES: [&str; 6] = [
 ];
 
 /// The flags of every command that talks to a registry.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Registry")]
 pub(super) struct Remote {
     /// URL of the registry; else (except for loadtest) CAIA_REGISTRY_URL, the configuration file, or

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{registry::Registry, telemetry::Telemetry};
+use tokio::sync::Semaphore;
+
+use crate::{actors::Feed, registry::Registry, telemetry::Telemetry};
 
 use super::{
     auth::Authenticator,
@@ -52,4 +54,8 @@ pub(super) struct App {
     pub(super) telemetry: Arc<Telemetry>,
     /// Where the pages of MLflow's searches ended.
     pub(super) mlflow_pages: Pages,
+    /// The new events of the audit trail.
+    pub(super) feed: Feed,
+    /// Streams of events that may be open at the same time.
+    pub(super) followers: Arc<Semaphore>,
 }

@@ -56,6 +56,10 @@ pub(super) enum ApiError {
     TooSlow { part: &'static str },
     #[error("all connections of this server are in use; try again")]
     TooManyConnections,
+    #[error(
+        "half of the connections of this server follow events already, and the others are for requests; try again, or raise --max-connections (CAIA_REGISTRY_MAX_CONNECTIONS)"
+    )]
+    TooManyFollowers,
     #[error("this port speaks HTTPS; use https:// instead of http://")]
     PlainOnTls,
     #[error("the body is larger than {limit_bytes} bytes; send less, or raise {setting} on the server")]
@@ -145,7 +149,9 @@ impl ResponseError for ApiError {
             Self::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::WrongHost { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Self::TooManyConnections | Self::TooManyLargeAnswers => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManyConnections | Self::TooManyFollowers | Self::TooManyLargeAnswers => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::PlainOnTls => StatusCode::BAD_REQUEST,
             Self::Oci(error) => error.status(),
             Self::Mlflow { code, .. } => code.status(),
@@ -182,7 +188,10 @@ impl ResponseError for ApiError {
             // A client should check before it repeats a write that may have been committed.
             Self::Registry(RegistryError::InDoubt(_)) => {}
             // If no key is configured, trying again does not help.
-            Self::Registry(_) | Self::TooManyConnections | Self::TooManyLargeAnswers
+            Self::Registry(_)
+            | Self::TooManyConnections
+            | Self::TooManyFollowers
+            | Self::TooManyLargeAnswers
                 if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE) =>
             {
                 response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));

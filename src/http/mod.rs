@@ -51,6 +51,7 @@ use actix_web::{
     rt::net::TcpStream,
     web::{self, Data},
 };
+use tokio::sync::Semaphore;
 
 use crate::{
     registry::{REFRESH_INTERVAL, Registry, RegistryError},
@@ -101,7 +102,12 @@ pub fn serve(
         Admission::new(options.max_connections, options.tls.clone(), options.deadlines, connections);
     let workers = options.workers.max(1);
     let authenticator = Authenticator::new(options.keys.clone(), options.trust_actor_header);
+    let feed = registry.feed(v1::write_event);
+    // The others are for requests.
+    let followers = Arc::new(Semaphore::new((options.max_connections / 2).clamp(1, Semaphore::MAX_PERMITS)));
     let app = Data::new(App {
+        feed: feed.clone(),
+        followers,
         registry,
         authenticator,
         options,
@@ -116,6 +122,11 @@ pub fn serve(
         .max_concurrent_connections(usize::MAX)
         .disable_signals();
     let shutdown = builder.graceful_shutdown_signal();
+    let ending = shutdown.clone();
+    actix_web::rt::spawn(async move {
+        ending.notified().await;
+        feed.close();
+    });
     // `actix_web::HttpServer` would do all of this, but does not accept a stream of ours.
     let builder = builder.listen("registry", listener, move || {
         let (admission, shutdown) = (admission.clone(), shutdown.clone());

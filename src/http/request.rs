@@ -126,6 +126,13 @@ impl Call {
         std::mem::take(&mut self.query)
     }
 
+    /// Returns true if the client names this media type as one that it accepts.
+    pub(super) fn accepts(&self, media_type: &str) -> bool {
+        let accepted = self.header(header::ACCEPT).unwrap_or_default();
+        let named = |part: &str| part.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        accepted.split(',').any(|part| named(part) == media_type)
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.request.method() == Method::HEAD
     }

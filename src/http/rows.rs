@@ -10,7 +10,7 @@ use actix_web::web::Data;
 
 use crate::{
     domain::{
-        Comparison, Cursor, EventQuery, ListQuery, Page, SearchQuery, VersionId, VersionRow,
+        Comparison, Cursor, EventQuery, ListQuery, Page, SearchQuery, TrailEvent, VersionId, VersionRow,
         query::TrailQuery,
     },
     registry::{ReadStore, Result, StoreError, VisitVersions},
@@ -48,7 +48,7 @@ enum Piece {
 }
 
 /// Continues a read until there are `limit_bytes`.
-fn until(limit_bytes: usize, bytes: &[u8]) -> ControlFlow<()> {
+pub(super) fn until(limit_bytes: usize, bytes: &[u8]) -> ControlFlow<()> {
     if bytes.len() >= limit_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
@@ -234,25 +234,31 @@ impl Source for Versions {
 /// Called with the id of each event and a function that writes it.
 type AddEvent<'a> = &'a mut dyn FnMut(i64, &dyn Fn(&mut Vec<u8>)) -> ControlFlow<()>;
 
-/// A list of events, newest first.
+/// A list of events, newest first if it does not say otherwise.
 #[derive(Debug, Clone)]
 pub(super) enum EventList {
     /// The events of a version, in the JSON of 0.2.0.
     OfVersion(EventQuery),
     /// The trail, in the JSON of `/v1`.
     Trail(TrailQuery),
+    /// What follows an event in the trail, in order.
+    InOrder(TrailQuery, WriteEvent),
 }
 
+/// Writes an event of the trail.
+pub(super) type WriteEvent = fn(&mut Vec<u8>, &TrailEvent<'_>);
+
 impl EventList {
-    /// Reads events until `add` breaks. `before` is the last
+    /// Reads events until `add` breaks. `last` is the last
     /// event that was read already.
     fn read(
-        &self,
+        &mut self,
         store: &mut dyn ReadStore,
         limit: u32,
-        before: Option<i64>,
+        last: Option<i64>,
         add: AddEvent<'_>,
     ) -> std::result::Result<Page, StoreError> {
+        let before = last;
         match self {
             Self::OfVersion(query) => {
                 let mut query = EventQuery { limit, ..query.clone() };
@@ -270,27 +276,50 @@ impl EventList {
                     add(event.event.id, &|out: &mut Vec<u8>| json::v1::write_event(out, &event))
                 })
             }
+            Self::InOrder(query, write_event) => {
+                let part = TrailQuery { limit, after: last.or(query.after), ..query.clone() };
+                let write_event = *write_event;
+                let followed = store.follow(&part, &mut |event| {
+                    add(event.event.id, &|out: &mut Vec<u8>| write_event(out, &event))
+                })?;
+                if !followed.has_more {
+                    // Read again, the page ends there, even if events were appended.
+                    query.until = Some(followed.through);
+                }
+                let next =
+                    followed.has_more.then(|| Cursor::at(TrailQuery::LIST_NAME_IN_ORDER, followed.through));
+                Ok(Page { total: None, next })
+            }
         }
     }
 
     fn limit(&self) -> u32 {
         match self {
             Self::OfVersion(query) => query.limit,
-            Self::Trail(query) => query.limit,
+            Self::Trail(query) | Self::InOrder(query, _) => query.limit,
+        }
+    }
+
+    /// Returns what was read last if `first` is the next event to read, so that a page that is read again begins with it.
+    fn before(&self, first: i64) -> Option<i64> {
+        match self {
+            // Ids descend.
+            Self::OfVersion(_) | Self::Trail(_) => Some(first.saturating_add(1)),
+            Self::InOrder(..) => None,
         }
     }
 
     fn start(&self) -> &'static str {
         match self {
             Self::OfVersion(_) => "[",
-            Self::Trail(_) => r#"{"events":["#,
+            Self::Trail(_) | Self::InOrder(..) => r#"{"events":["#,
         }
     }
 
     fn end(&self, page: &Page) -> String {
         match self {
             Self::OfVersion(_) => "]".to_owned(),
-            Self::Trail(_) => page_end(page),
+            Self::Trail(_) | Self::InOrder(..) => page_end(page),
         }
     }
 }
@@ -312,6 +341,8 @@ struct ReadEvents {
     bytes: Vec<u8>,
     /// The first event of the page.
     first: Option<i64>,
+    /// The list, as far as it is known now.
+    list: EventList,
     rest: Option<Events>,
 }
 
@@ -323,16 +354,18 @@ impl Events {
         let _turn = turn_to_start().await?;
         let limit_bytes = first_limit_bytes();
         let (read, page) = before.clone().read_page(limit_bytes).await?;
-        // Read again, the page begins with the same event, even if newer ones were appended.
+        // Read again, the page is the same, even if newer events were appended.
         before.first = read.first;
+        if read.rest.is_none() {
+            before.list = read.list;
+        }
         Ok((Begun { bytes: read.bytes, before, after: read.rest, limit_bytes }, page))
     }
 
     async fn read_page(mut self, limit_bytes: usize) -> Result<(ReadEvents, Page)> {
         let app = self.app.clone();
         let read = app.registry.read(move |store| {
-            // Ids descend, so the page begins after the next higher id.
-            let before = self.last.or(self.first.map(|first| first.saturating_add(1)));
+            let before = self.last.or(self.first.and_then(|first| self.list.before(first)));
             let start = self.list.start();
             let mut bytes = Vec::new();
             let page = self.list.read(store, self.limit, before, &mut |id, write| {
@@ -345,13 +378,14 @@ impl Events {
             })?;
             let first = self.first;
             if bytes.len() >= limit_bytes && self.limit > 0 {
-                return Ok((ReadEvents { bytes, first, rest: Some(self) }, page));
+                let list = self.list.clone();
+                return Ok((ReadEvents { bytes, first, list, rest: Some(self) }, page));
             }
             if self.last.is_none() {
                 bytes.extend_from_slice(start.as_bytes());
             }
             bytes.extend_from_slice(self.list.end(&page).as_bytes());
-            Ok((ReadEvents { bytes, first, rest: None }, page))
+            Ok((ReadEvents { bytes, first, list: self.list, rest: None }, page))
         });
         read.await
     }

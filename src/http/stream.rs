@@ -213,7 +213,7 @@ impl<S: Source> Next<S> {
 }
 
 /// Repeats a read that found the queue of the readers full: the answer is under way, so it can't become a 503.
-async fn retry_while_overloaded<T>(
+pub(super) async fn retry_while_overloaded<T>(
     mut read: impl AsyncFnMut() -> Result<T, RegistryError>,
 ) -> Result<T, RegistryError> {
     loop {

@@ -118,6 +118,15 @@ metrics! {
 }
 
 metrics! {
+    /// Streams of events.
+    Following {
+        followers: Gauge = Gauge::default(), "registry_event_streams_open", "Event streams that are open";
+        dropped: Counter = Counter::default(),
+            "registry_event_streams_dropped", "Event streams closed because their client read too slowly";
+    }
+}
+
+metrics! {
     /// Digests of local files.
     Hashing {
         bytes: Counter = Counter::default(), "registry_hash_bytes", "Bytes of local files read to be digested";
@@ -142,6 +151,7 @@ pub struct Telemetry {
     pub requests: Requests,
     pub queues: Queues,
     pub writing: Writing,
+    pub following: Following,
     pub hashing: Hashing,
     registry: Registry,
 }
@@ -166,6 +176,7 @@ impl Telemetry {
             requests: Requests::new(&mut registry),
             queues: Queues::new(&mut registry),
             writing: Writing::new(&mut registry),
+            following: Following::new(&mut registry),
             hashing: Hashing::new(&mut registry),
             registry,
         }

@@ -13,11 +13,12 @@ use model_registry::{
         ListQuery, Model, ModelKey, ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange,
         SearchQuery, Stats, Status, StoredPolicy, Timestamp, Version, VersionFile, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+        trail::HashedEvent,
     },
     store::{
-        ApprovalQuery, Backend, FileRange, Maintenance, ReadPolicies, ReadStore, Registration, SnapshotStore,
-        StoreError, StoreSize, Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail,
-        VisitVersion, VisitVersions, WritePolicies, WriteStore,
+        ApprovalQuery, Backend, FileRange, Followed, Maintenance, ReadPolicies, ReadStore, Registration,
+        SnapshotStore, StoreError, StoreSize, Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles,
+        VisitTrail, VisitVersion, VisitVersions, WritePolicies, WriteStore,
     },
 };
 
@@ -175,6 +176,18 @@ impl ReadStore for MemoryReader {
     }
 
     fn trail(&mut self, _: &TrailQuery, _: VisitTrail<'_>) -> Result<Page, StoreError> {
+        absent()
+    }
+
+    fn follow(&mut self, _: &TrailQuery, _: VisitTrail<'_>) -> Result<Followed, StoreError> {
+        absent()
+    }
+
+    fn newest_event(&mut self) -> Result<Option<HashedEvent>, StoreError> {
+        absent()
+    }
+
+    fn event_hash(&mut self, _: i64) -> Result<Option<Vec<u8>>, StoreError> {
         absent()
     }
 

@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 36] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
@@ -21,6 +21,9 @@ const COMMANDS: [&[&str]; 33] = [
     &["list", "m", "--deleted"],
     &["events", "7"],
     &["events", "m", "--model"],
+    &["events", "--type", "promote"],
+    &["events", "--follow"],
+    &["events", "export"],
     &["metrics", "m:v1"],
     &["metrics", "7", "--suite", "s", "--set", "score=1"],
     &["promote", "7"],

@@ -12,6 +12,7 @@ mod disk;
 mod escaping;
 mod every_command;
 mod fake_registry;
+mod following;
 mod gateway;
 mod health;
 mod import_failures;

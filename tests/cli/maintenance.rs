@@ -1,5 +1,6 @@
 //! `registry maintenance`: on files at rest, under a server at rest, and under load.
 
+mod audit;
 mod backup;
 mod check;
 mod copying;

@@ -8,6 +8,7 @@
 mod client;
 mod database;
 mod deployment;
+mod following;
 mod group;
 #[path = "../crash/judge.rs"]
 mod judge;

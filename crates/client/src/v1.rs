@@ -15,9 +15,9 @@ use registry_domain::VersionRef;
 /// Calls `/v1` of a registry.
 #[derive(Debug, Clone, Copy)]
 pub struct V1<'c> {
-    client: &'c Client,
+    pub(super) client: &'c Client,
     /// What works on a registry without `/v1`, for the error.
-    instead: &'static str,
+    pub(super) instead: &'static str,
 }
 
 /// A page of a list.
@@ -189,6 +189,12 @@ impl V1<'_> {
             body["to"] = number.into();
         }
         self.expect_version(self.send(Method::POST, &format!("{}/rollback", of_model(name)), Some(&body))?)
+    }
+
+    /// Returns a page of the audit trail as its hashes cover it, in order; `query` has the parameters of
+    /// `GET /v1/events/records`, unescaped.
+    pub fn event_records(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/events/records", query, "events")
     }
 
     /// Returns a page of the audit trail, newest first; `query` has the parameters of `GET /v1/events`, unescaped.

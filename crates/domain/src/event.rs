@@ -70,6 +70,8 @@ pub struct Event<'a> {
 pub struct TrailEvent<'a> {
     /// What the frozen API shows too. `model_id` is 0 if it happened to the model itself.
     pub event: Event<'a>,
+    /// False if no payload is stored, which shows as null.
+    pub has_payload: bool,
     /// The model, 0 for events of the registry itself and for versions that were deleted before models had keys.
     pub model: ModelKey,
     /// The name that the model has now, or had last; `None` for versions that were deleted before models had keys.

@@ -37,6 +37,7 @@ pub mod tags;
 pub mod text;
 mod text_enum;
 pub mod timestamp;
+pub mod trail;
 pub mod version;
 
 pub use approval::{Approval, ApprovalKind, ApprovalState, ApprovedState};

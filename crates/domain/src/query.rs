@@ -105,7 +105,7 @@ impl EventQuery {
     pub const LIST_NAME: &str = "events.desc";
 }
 
-/// A query for a page of the audit trail, newest first.
+/// A query for a part of the audit trail: a page, newest first, or what follows an event, in order.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrailQuery {
     /// Only events of this model and its versions.
@@ -120,11 +120,17 @@ pub struct TrailQuery {
     pub limit: u32,
     /// Only events with lower ids: the end of the previous page.
     pub before: Option<i64>,
+    /// Only events with higher ids, which come in order.
+    pub after: Option<i64>,
+    /// No events with higher ids, of those that come in order.
+    pub until: Option<i64>,
 }
 
 impl TrailQuery {
     /// The name of this list in its cursors.
     pub const LIST_NAME: &str = "trail.desc";
+    /// The name of the list of what follows an event.
+    pub const LIST_NAME_IN_ORDER: &str = "trail.asc";
 }
 
 /// A query for a page of a model's deleted versions, newest first.

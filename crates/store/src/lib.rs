@@ -27,6 +27,7 @@ use registry_domain::{
     ScoreChange, SearchQuery, Stats, Status, Timestamp, TrailEvent, Version, VersionFile, VersionId,
     VersionRef, VersionRow,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+    trail::HashedEvent,
 };
 
 /// Why a store could not run an operation.
@@ -79,6 +80,17 @@ pub type VisitDeleted<'v> = &'v mut dyn FnMut(DeletedVersion<'_>) -> ControlFlow
 /// Called with each event of the trail until it breaks; no more events are read then.
 pub type VisitTrail<'v> = &'v mut dyn FnMut(TrailEvent<'_>) -> ControlFlow<()>;
 
+/// How far the audit trail was followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Followed {
+    /// All events up to this id were visited, if they pass the query.
+    pub through: i64,
+    /// True if there are more.
+    pub has_more: bool,
+    /// The model that the query's name stands for.
+    pub model: Option<ModelKey>,
+}
+
 /// Reads from a store. Each call sees one consistent state, as of its start or later.
 ///
 /// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. Only a search may
@@ -129,6 +141,13 @@ pub trait ReadStore: ReadPolicies {
     fn events(&mut self, query: &EventQuery, visit: VisitEvents<'_>) -> Result<Page, StoreError>;
     /// Visits a page of the whole audit trail, or of a model's part of it, newest first.
     fn trail(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Page, StoreError>;
+    /// Visits what follows the event `after` in the audit trail, in order. An event that was not visited is never passed: one
+    /// whose id is lower, but which is committed later, is waited for.
+    fn follow(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Followed, StoreError>;
+    /// Returns the newest event that [`ReadStore::follow`] would visit.
+    fn newest_event(&mut self) -> Result<Option<HashedEvent>, StoreError>;
+    /// Returns the hash of an event.
+    fn event_hash(&mut self, id: i64) -> Result<Option<Vec<u8>>, StoreError>;
     /// Returns the model with this name.
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError>;
     /// Returns a page of models, by name.

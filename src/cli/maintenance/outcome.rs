@@ -7,13 +7,16 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+use super::auditing::Audited;
 use crate::{
     artifact::blobs::Garbage,
     cli::{
+        audit::model_text,
         exit::{self, Failure},
         print,
     },
     store::copy::CopiedRows,
+    store::maintenance::AuditHead,
     store::sqlite::maintenance::{Copied, Finding, Findings, Optimized, Purged, Report, Salvaged, Vacuumed},
 };
 
@@ -236,6 +239,57 @@ pub(super) fn checked(database: &str, report: &Report, seconds: f64) -> Shown {
         }
     }
     (json, lines)
+}
+
+pub(super) fn audited(database: &str, audited: &Audited, seconds: f64) -> Shown {
+    let Audited { events, digest, heads, problems, against } = audited;
+    let json = json!({
+        "ok": problems.total == 0,
+        "events": events,
+        "digest": digest,
+        "heads": heads.iter().map(head).collect::<Vec<_>>(),
+        "problem_count": problems.total,
+        "problems": problems.listed,
+        "against": against.as_ref().map(|against| json!({
+            "path": against.path, "events": against.events, "digest": against.digest,
+            "new_events": against.new_events,
+        })),
+    });
+    let fits = if problems.total == 0 { "is sound" } else { "is NOT sound" };
+    let counts =
+        format!("{} of {}", print::counted(*events, "event"), print::counted(heads.len() as u64, "model"));
+    let mut lines = vec![format!(
+        "the audit trail of {database} {fits}: {counts}, {} ({seconds:.1} s)",
+        print::counted(problems.total, "problem")
+    )];
+    lines.extend(problems.listed.iter().map(|problem| format!("  {problem}")));
+    let more = problems.total - problems.listed.len() as u64;
+    if more > 0 {
+        lines.push(format!("  … and {}", print::counted(more, "more problem")));
+    }
+    if let Some(against) = against {
+        lines.push(format!(
+            "compared with {}, which has {} and the digest {}; {} since",
+            against.path,
+            print::counted(against.events, "event"),
+            against.digest,
+            print::counted(against.new_events, "new event")
+        ));
+    }
+    for head in heads.iter().take(MAX_LISTED) {
+        let model = model_text(head.name.as_deref(), head.model);
+        lines.push(format!("  head of {model}: event {}, {}", head.event, hex::encode(&head.hash)));
+    }
+    let more = heads.len().saturating_sub(MAX_LISTED) as u64;
+    if more > 0 {
+        lines.push(format!("  … and {}; --json lists all", print::counted(more, "more head")));
+    }
+    lines.push(format!("the digest of the chains' ends is {digest}"));
+    (json, lines)
+}
+
+fn head(head: &AuditHead) -> Value {
+    json!({ "model": head.name, "model_key": head.model, "event": head.event, "hash": hex::encode(&head.hash) })
 }
 
 /// Names the files that keep the old database, to be added to another message; empty if there was none.

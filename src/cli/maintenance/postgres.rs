@@ -11,7 +11,7 @@ use crate::{
         maintenance::{Purged, Watch},
         postgres::{
             Options,
-            maintenance::{MaintenanceError, VersionFiles, check, purge, purgeable},
+            maintenance::{MaintenanceError, VersionFiles, check, purge, purgeable, verify_audit},
         },
     },
 };
@@ -63,6 +63,9 @@ impl Maintenance {
         if self.check {
             let report = outcome.add("check", || Ok(check(options, watch)?), outcome::checked)?;
             expect_sound(&report, options)?;
+        }
+        if self.verify_audit {
+            self.verify_audit(outcome, options, |visit| Ok(verify_audit(options, watch, visit)?))?;
         }
         Ok(())
     }

@@ -75,6 +75,14 @@ impl Printer {
         })
     }
 
+    /// Returns the printer of a list that has no end: one line of JSON each, in place of a list in JSON.
+    pub(in crate::cli) fn of_lines(mut self) -> Self {
+        if self.format == Format::Json {
+            self.format = Format::JsonLines;
+        }
+        self
+    }
+
     /// Returns true if the output is for people, not for programs.
     pub(in crate::cli) fn is_for_people(&self) -> bool {
         self.is_for_people

@@ -124,6 +124,13 @@ pub(in crate::cli) const TRAIL: View = View {
     name: None,
 };
 
+/// Rows of the audit trail of all models.
+pub(in crate::cli) const WHOLE_TRAIL: View = View {
+    table: "TIME:created_at,model,VERSION:version,EVENT:type,actor,WHAT:payload,reason",
+    wide: "id,TIME:created_at,model,VERSION:version,EVENT:type,actor,payload,before,after,reason",
+    ..TRAIL
+};
+
 impl View {
     /// Returns the columns of a table.
     pub(in crate::cli) fn columns(&self, wide: bool) -> Result<Vec<Column>, String> {
@@ -182,7 +189,18 @@ mod tests {
 
     #[test]
     fn every_column_of_a_view_is_one_of_its_fields() {
-        for view in [VERSIONS, V1_VERSIONS, DELETED_VERSIONS, FILES, MODELS, HOLDINGS, KEYS, EVENTS, TRAIL] {
+        for view in [
+            VERSIONS,
+            V1_VERSIONS,
+            DELETED_VERSIONS,
+            FILES,
+            MODELS,
+            HOLDINGS,
+            KEYS,
+            EVENTS,
+            TRAIL,
+            WHOLE_TRAIL,
+        ] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");
             }

@@ -208,6 +208,25 @@ pub(in crate::http) fn principal_json(actor: &str, principal: &Principal) -> Val
     })
 }
 
+/// Writes an event of the trail as its hash covers it: texts byte for byte, and times as they are stored.
+pub(in crate::http) fn write_record(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
+    let event = &trail.event;
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", event.id);
+    object.field("model", &trail.model_name);
+    object.field("model_key", trail.model);
+    object.field("version", trail.number);
+    object.field("version_id", event.version_id);
+    object.field("type", &event.event_type);
+    object.field("payload", trail.has_payload.then_some(&event.payload));
+    object.field("details", &trail.details);
+    object.field("actor", &event.actor);
+    object.field("created_at", &event.created_at);
+    object.field("previous", trail.previous);
+    object.field("hash", hex::encode(&trail.hash));
+    object.end();
+}
+
 /// Returns a stored time in RFC 3339. A time that no server of ours wrote stays as it is.
 pub(super) fn time(stored: &str) -> Cow<'_, str> {
     Timestamp::parse(stored).map_or(Cow::Borrowed(stored), |time| Cow::Owned(time.to_rfc3339()))

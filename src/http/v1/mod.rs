@@ -7,6 +7,7 @@ mod approvals;
 mod bodies;
 mod events;
 mod files;
+mod follow;
 mod keys;
 mod models;
 mod path;
@@ -26,6 +27,7 @@ use super::{
     endpoint::{self, Endpoint, endpoints},
 };
 
+pub(super) use follow::write_event;
 pub(super) use schema::all as schemas;
 
 /// Returns all endpoints, in the order of the description. The endpoints of a path must be adjacent.
@@ -74,7 +76,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             approvals::approve: Approve | Register,
             approvals::withdraw: Approve | Register,
         ],
-        "v1: audit" => [events::list: Read],
+        "v1: audit" => [events::list: Read, events::records: Read],
         "v1: keys" => [
             keys::whoami: AnyKey,
             keys::list: Keys,

@@ -5,6 +5,7 @@ mod concurrency;
 mod errors;
 mod events;
 mod files;
+mod follow;
 mod history;
 mod large;
 mod models;

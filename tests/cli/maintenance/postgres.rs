@@ -10,7 +10,7 @@ use crate::{
 
 /// Returns the database of a registry whose server has stopped: `m:1` in production with scores, `m:2` with a file, tags
 /// and a description, and `n:1`. `None` if PostgreSQL is not installed.
-fn database() -> Option<TestDatabase> {
+pub(super) fn database() -> Option<TestDatabase> {
     let Some(database) = TestDatabase::create_own() else {
         left_out("PostgreSQL is not installed, so its maintenance is not tested");
         return None;
@@ -29,7 +29,7 @@ fn database() -> Option<TestDatabase> {
     Some(database)
 }
 
-fn maintain<'a>(database: &TestDatabase, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+pub(super) fn maintain<'a>(database: &TestDatabase, arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = registry(["maintenance"]);
     command.args(arguments).env("CAIA_REGISTRY_DATABASE_URL", database.url());
     command

@@ -11,6 +11,7 @@ pub(crate) mod trail;
 use std::sync::Arc;
 
 pub use report::{Finding, Findings, Report};
+pub use trail::{Audit, AuditHead, AuditProblem, VisitChain};
 
 /// The actor of the events of a purge.
 pub(crate) const PURGER: &str = "registry:purge";

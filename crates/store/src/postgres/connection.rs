@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     future::Future,
     ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +31,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     error::{Failure, OpenError},
+    horizon::Horizon,
     options::Options,
     rows::Value,
     tls,
@@ -92,6 +93,7 @@ pub(super) struct Connector {
     pub(super) options: Options,
     tls: MakeRustlsConnect,
     outage: Mutex<Option<Outage>>,
+    horizon: Mutex<Horizon>,
 }
 
 /// The last attempt to connect failed.
@@ -104,7 +106,12 @@ impl Connector {
     pub(super) fn new(options: &Options) -> Result<Self, OpenError> {
         let tls = tls::configure(options.trust, &options.files).map_err(OpenError::Tls)?;
         let tls = MakeRustlsConnect::new(tls);
-        Ok(Self { options: options.clone(), tls, outage: Mutex::default() })
+        Ok(Self { options: options.clone(), tls, outage: Mutex::default(), horizon: Mutex::default() })
+    }
+
+    /// Returns what is known of the end of the audit trail.
+    pub(super) fn horizon(&self) -> MutexGuard<'_, Horizon> {
+        self.horizon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a connection. After a failed attempt, waits up to `patience` for the time of the next one.

@@ -9,6 +9,7 @@ pub(crate) mod copy;
 mod derive;
 mod error;
 mod events;
+mod horizon;
 mod keys;
 mod lists;
 mod lookup;

@@ -8,11 +8,12 @@ use registry_domain::{
     ApiKey, ComparedVersion, EventQuery, Holding, KeyQuery, ListQuery, ModelKey, ModelSummary, OrderedQuery,
     PRODUCTION_ALIAS, Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+    trail::HashedEvent,
 };
 
 use crate::{
-    FileRange, ReadStore, SnapshotStore, StoreError, VisitDeleted, VisitEvents, VisitFiles, VisitTrail,
-    VisitVersion, VisitVersions,
+    FileRange, Followed, ReadStore, SnapshotStore, StoreError, VisitDeleted, VisitEvents, VisitFiles,
+    VisitTrail, VisitVersion, VisitVersions,
 };
 
 use super::{
@@ -256,6 +257,25 @@ impl ReadStore for PostgresReader {
                 visit(event)
             })
         })
+    }
+
+    fn follow(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Followed, StoreError> {
+        let (has_shown, connector) = (Cell::new(false), Arc::clone(&self.session.connector));
+        self.read(&has_shown, |connection| {
+            events::follow(connection, &connector, query, &mut |event| {
+                has_shown.set(true);
+                visit(event)
+            })
+        })
+    }
+
+    fn newest_event(&mut self) -> Result<Option<HashedEvent>, StoreError> {
+        let connector = Arc::clone(&self.session.connector);
+        self.read(&Cell::new(false), |connection| events::newest(connection, &connector))
+    }
+
+    fn event_hash(&mut self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(&Cell::new(false), |connection| events::hash(connection, id))
     }
 
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError> {

@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use registry_domain::{
     Cursor, Event, EventDraft, EventQuery, ModelKey, Page, TrailEvent, VersionId, chain::Link,
-    query::TrailQuery,
+    query::TrailQuery, trail::HashedEvent,
 };
 
-use crate::{StoreError, VisitEvents, VisitTrail};
+use crate::{Followed, StoreError, VisitEvents, VisitTrail};
 
 use super::{registered, rows::text};
 
@@ -31,10 +31,31 @@ const SET_VERSION_HEAD: &str = "INSERT INTO version_heads VALUES (?1, ?2, 1) \
 const ALL_BEFORE: &str = "SELECT max(event_id) FROM event_chain WHERE event_id < ?1";
 const EVENT: &str =
     "SELECT id, model_id, event_type, payload_json, actor, created_at FROM model_events WHERE id = ?1";
-const TRAIL_EVENT: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
-    model_key, previous_of_model, hash, (SELECT name FROM registered_models WHERE id = model_key), \
-    ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id)) \
-    FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1";
+macro_rules! trail_columns {
+    () => {
+        "model_events.id, model_id, event_type, payload_json, actor, model_events.created_at, details, \
+         event_chain.model_key, previous_of_model, hash, \
+         (SELECT name FROM registered_models WHERE id = event_chain.model_key), \
+         ifnull((SELECT number FROM models WHERE id = model_id), (SELECT number FROM deleted_models WHERE id = model_id))"
+    };
+}
+const TRAIL_EVENT: &str = concat!(
+    "SELECT ",
+    trail_columns!(),
+    " FROM model_events JOIN event_chain ON event_id = id WHERE id = ?1"
+);
+/// The last of the events that one call looks at, and how many these are.
+const FOLLOWED_END: &str = "SELECT max(event_id), count(*) FROM \
+    (SELECT event_id FROM event_chain WHERE event_id > ?1 AND event_id <= ?2 ORDER BY event_id LIMIT ?3)";
+const FOLLOWED: &str = concat!(
+    "SELECT ",
+    trail_columns!(),
+    " FROM event_chain CROSS JOIN model_events ON id = event_id WHERE event_id > ?1 AND event_id <= ?2 \
+     AND (?3 IS NULL OR event_chain.model_key = ?3) AND (?4 IS NULL OR version_id = ?4) \
+     AND (?5 IS NULL OR event_type = ?5) AND (?6 IS NULL OR actor = ?6) ORDER BY event_id"
+);
+const NEWEST: &str = "SELECT event_id, hash FROM event_chain ORDER BY event_id DESC LIMIT 1";
+const HASH: &str = "SELECT hash FROM event_chain WHERE event_id = ?1";
 const VERSION: &str = "SELECT id FROM models WHERE model_key = ?1 AND number = ?2 AND number > 0 \
     UNION ALL SELECT id FROM deleted_models WHERE model_key = ?1 AND number = ?2";
 /// Events that a page of the trail looks at, at most. A page of rare events may have fewer than its limit, or none, and a next one.
@@ -241,18 +262,8 @@ pub(super) fn trail(
     query: &TrailQuery,
     visit: VisitTrail<'_>,
 ) -> Result<Page, StoreError> {
-    let model = query.model.as_deref().map(|name| registered::key_ever(connection, name)).transpose()?;
-    let version = match (query.number, model.flatten()) {
-        (Some(number), Some(model)) => {
-            connection.prepare_cached(VERSION)?.query_row((model, number), |row| row.get(0)).optional()?
-        }
-        _ => None,
-    };
-    let subject = match (version, model) {
-        (Some(version), _) => Subject::Version(version),
-        (None, Some(Some(model))) if query.number.is_none() => Subject::Model(model),
-        (None, None) if query.number.is_none() => Subject::All,
-        _ => return Ok(Page { total: None, next: None }),
+    let (_, Some(subject)) = subject(connection, query)? else {
+        return Ok(Page { total: None, next: None });
     };
     let mut chain = Chain::begin(connection, subject, query.before)?;
     let mut read_event = connection.prepare_cached(TRAIL_EVENT)?;
@@ -271,22 +282,85 @@ pub(super) fn trail(
             && passes(&query.actor, text(row, 4)?.as_deref())
         {
             seen += 1;
-            let event = TrailEvent {
-                event: read(row)?,
-                details: text(row, 6)?,
-                model: row.get(7)?,
-                previous: row.get(8)?,
-                hash: Cow::Owned(row.get(9)?),
-                model_name: text(row, 10)?,
-                number: row.get(11)?,
-            };
-            if visit(event).is_break() {
+            if visit(read_trail(row)?).is_break() {
                 break;
             }
         }
     }
     let next = chain.next.and(last).map(|id| Cursor::at(TrailQuery::LIST_NAME, id));
     Ok(Page { total: None, next })
+}
+
+/// Returns the model that a query names, and what its events have in common; `None` if there is no such model or version.
+fn subject(
+    connection: &Connection,
+    query: &TrailQuery,
+) -> rusqlite::Result<(Option<ModelKey>, Option<Subject>)> {
+    let Some(name) = &query.model else {
+        return Ok((None, query.number.is_none().then_some(Subject::All)));
+    };
+    let Some(model) = registered::key_ever(connection, name)? else { return Ok((None, None)) };
+    let Some(number) = query.number else { return Ok((Some(model), Some(Subject::Model(model)))) };
+    let mut version = connection.prepare_cached(VERSION)?;
+    let version = version.query_row((model, number), |row| row.get(0)).optional()?;
+    Ok((Some(model), version.map(Subject::Version)))
+}
+
+/// Visits what follows an event, in order.
+pub(super) fn follow(
+    connection: &Connection,
+    query: &TrailQuery,
+    visit: VisitTrail<'_>,
+) -> Result<Followed, StoreError> {
+    let (after, until) = (query.after.unwrap_or(0), query.until.unwrap_or(i64::MAX));
+    let (model, subject) = subject(connection, query)?;
+    let (end, scanned): (Option<i64>, u32) = connection
+        .prepare_cached(FOLLOWED_END)?
+        .query_row((after, until, MAX_SCANNED), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let end = end.unwrap_or(after);
+    let all = Followed { through: end, has_more: scanned == MAX_SCANNED, model };
+    let (model_key, version) = match subject {
+        None => return Ok(all),
+        Some(Subject::All) => (None, None),
+        Some(Subject::Model(model)) => (Some(model), None),
+        Some(Subject::Version(version)) => (None, Some(version)),
+    };
+    let mut rows = connection.prepare_cached(FOLLOWED)?;
+    let mut rows = rows.query((after, end, model_key, version, &query.event_type, &query.actor))?;
+    let (mut seen, mut through) = (0, after);
+    while let Some(row) = rows.next()? {
+        if seen == query.limit {
+            return Ok(Followed { through, has_more: true, model });
+        }
+        (seen, through) = (seen + 1, row.get(0)?);
+        if visit(read_trail(row)?).is_break() {
+            return Ok(Followed { through, has_more: all.has_more || through < end, model });
+        }
+    }
+    Ok(all)
+}
+
+/// Returns the newest event.
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<Option<HashedEvent>> {
+    connection.prepare_cached(NEWEST)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+/// Returns the hash of an event.
+pub(super) fn hash(connection: &Connection, id: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection.prepare_cached(HASH)?.query_row([id], |row| row.get(0)).optional()
+}
+
+fn read_trail<'r>(row: &'r Row<'_>) -> rusqlite::Result<TrailEvent<'r>> {
+    Ok(TrailEvent {
+        event: read(row)?,
+        has_payload: text(row, 3)?.is_some(),
+        details: text(row, 6)?,
+        model: row.get(7)?,
+        previous: row.get(8)?,
+        hash: Cow::Owned(row.get(9)?),
+        model_name: text(row, 10)?,
+        number: row.get(11)?,
+    })
 }
 
 fn read<'r>(row: &'r Row<'_>) -> rusqlite::Result<Event<'r>> {

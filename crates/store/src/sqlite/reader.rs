@@ -6,11 +6,12 @@ use registry_domain::{
     ApiKey, ComparedVersion, EventQuery, Holding, KeyQuery, ListQuery, ModelKey, ModelSummary, OrderedQuery,
     PRODUCTION_ALIAS, Page, Place, SearchQuery, Stats, Status, VersionId, VersionRef,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+    trail::HashedEvent,
 };
 
 use crate::{
-    FileRange, ReadStore, StoreError, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion,
-    VisitVersions,
+    FileRange, Followed, ReadStore, StoreError, VisitDeleted, VisitEvents, VisitFiles, VisitTrail,
+    VisitVersion, VisitVersions,
 };
 
 use super::{
@@ -171,6 +172,18 @@ impl ReadStore for SqliteReader {
 
     fn trail(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Page, StoreError> {
         self.snapshot(|connection| events::trail(connection, query, visit))
+    }
+
+    fn follow(&mut self, query: &TrailQuery, visit: VisitTrail<'_>) -> Result<Followed, StoreError> {
+        self.snapshot(|connection| events::follow(connection, query, visit))
+    }
+
+    fn newest_event(&mut self) -> Result<Option<HashedEvent>, StoreError> {
+        Ok(events::newest(&self.connection)?)
+    }
+
+    fn event_hash(&mut self, id: i64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(events::hash(&self.connection, id)?)
     }
 
     fn model(&mut self, name: &str) -> Result<Option<ModelSummary>, StoreError> {

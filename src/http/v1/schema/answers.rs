@@ -199,6 +199,40 @@ pub(in crate::http::v1) struct EventPageV1 {
     next: Option<String>,
 }
 
+/// An event as its hash covers it.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct EventRecord {
+    id: i64,
+    /// The name that the model has now. Not covered by the hash.
+    model: Option<String>,
+    model_key: i64,
+    /// The number of the version. Not covered by the hash.
+    version: Option<i64>,
+    /// 0 for changes of the model itself.
+    version_id: i64,
+    r#type: String,
+    /// JSON text.
+    payload: Option<String>,
+    /// JSON text.
+    details: Option<String>,
+    actor: Option<String>,
+    /// As it is stored.
+    created_at: String,
+    /// The event before it in the chain of its model.
+    previous: Option<i64>,
+    /// SHA-256, as docs/AUDIT.md describes it.
+    hash: String,
+}
+
+/// A page of events as their hashes cover them.
+#[derive(ToSchema)]
+pub(in crate::http::v1) struct EventRecordPage {
+    events: Vec<EventRecord>,
+    /// The cursor of the next page; `null` on the last one.
+    #[schema(required)]
+    next: Option<String>,
+}
+
 /// Holdings, the newest first.
 #[derive(ToSchema)]
 pub(in crate::http::v1) struct History {

@@ -49,8 +49,8 @@ fn a_changed_removed_added_or_cut_off_event_is_found_at_its_place() {
         // Added, at the end, and as if it were the end.
         (
             &format!("{added} (1, 'eval', '2026-01-31 13:05:09.250', 1, 5, 5, 4, '\\x00')"),
-            "error event_chain 6",
-            "another tool has added this event",
+            "error model_heads 1",
+            "another tool has added events after 5",
         ),
         (
             &format!(

@@ -18,7 +18,7 @@ use registry_domain::soundness::{
 
 use super::{
     MaintenanceError, in_snapshot,
-    trail::{EVENTS, ModelTrail, WITHOUT_EVENTS},
+    trail::{self, EVENTS},
 };
 use crate::{
     copy::tables::NUMBERED,
@@ -26,7 +26,7 @@ use crate::{
         Finding, Report, Stage, Watch, derived,
         manifests::{self, Manifests},
         rules::{self, RESTORE},
-        trail::{TAMPERED, WRONG_END},
+        trail::Trail,
     },
     postgres::{
         connection::{Connection, Parameter, Request},
@@ -228,7 +228,7 @@ impl Check<'_> {
         let highest_id = given.max(highest);
         let Self { connection, watch, report } = self;
         let total = number(connection, "SELECT count(*) FROM model_events", &[])?;
-        let mut trail = ModelTrail::default();
+        let mut trail = Trail::default();
         let mut rules = Vec::new();
         connection.each(&Request::unprepared(EVENTS, &[]), &mut |row| {
             if rules.is_empty() {
@@ -244,13 +244,11 @@ impl Check<'_> {
                 let id = row.try_get(0)?;
                 report.add(Error, Finding { table: "model_events", id, problem, remedy: CORRECT });
             }
-            trail.follow(row, &mut |finding| report.add(Error, finding))?;
+            trail::follow(&mut trail, row, &mut |_| ())?;
             Ok(ControlFlow::Continue(()))
         })?;
-        trail.end().into_iter().for_each(|finding| report.add(Error, finding));
-        if let Some((_, model)) = self.first(WITHOUT_EVENTS)? {
-            self.add(Error, "model_heads", Some(model), WRONG_END.to_owned(), TAMPERED);
-        }
+        trail::compare_ends(connection, &mut trail)?;
+        trail.findings().for_each(|finding| report.add(Error, finding));
         self.each(rules::EVENT_TYPES, |check, event_type, count, first| {
             if let Some(found) = Rule::EventType.check("event_type", StoredValue::Text(&event_type)) {
                 let problem = rules::many_events(&found.problem, count);

@@ -14,6 +14,7 @@ use std::{
 
 pub use check::check;
 pub use purge::{purge, purgeable};
+pub use trail::verify_audit;
 
 use super::{
     connection::{Connection, Connector, Purpose},

@@ -1,97 +1,85 @@
-//! Follows the audit trail model by model, so that no more than the versions of one model are kept in memory.
+//! Follows the audit trail's chains in the order of all events.
 
-use std::borrow::Cow;
+use std::{collections::HashMap, ops::ControlFlow};
 
 use tokio_postgres::Row;
 
-use registry_domain::{ModelKey, chain::Link};
+use registry_domain::chain::{ChainedEvent, Link};
 
+use super::{MaintenanceError, in_snapshot};
 use crate::{
     maintenance::{
-        Finding,
-        trail::{StoredEvent, TAMPERED, Trail, WRONG_END, broken},
+        Stage, Watch,
+        trail::{Audit, HEADS, NAMES, Trail, VersionPlace, VisitChain},
     },
-    postgres::{error::Failure, rows::text},
+    postgres::{
+        connection::{Connection, Request},
+        error::Failure,
+        lists::number,
+        options::Options,
+        rows::{owned_text, text},
+    },
 };
 
-/// The events by model, each with the stored end of its model's chain. The columns of the rules come first.
+/// All events. The columns of the rules come first.
 pub(super) const EVENTS: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
-        model_events.model_key, previous_of_model, previous_of_version, ordinal, model_events.hash, \
-        last_event_id, model_heads.hash \
-    FROM model_events LEFT JOIN model_heads ON model_heads.model_key = model_events.model_key \
-    ORDER BY model_events.model_key, id";
-/// Models whose events are all gone.
-pub(super) const WITHOUT_EVENTS: &str = "SELECT count(*), min(model_key) FROM model_heads WHERE NOT EXISTS \
-    (SELECT 1 FROM model_events WHERE model_events.model_key = model_heads.model_key)";
+    model_key, previous_of_model, previous_of_version, ordinal, hash FROM model_events ORDER BY id";
+/// Events between two reports of progress.
+const EVENTS_PER_REPORT: u64 = 1000;
 
-/// The trail of the model whose events are read.
-#[derive(Default)]
-pub(super) struct ModelTrail {
-    model: Option<ModelKey>,
-    /// The last event and its hash, as stored.
-    end: Option<(i64, Vec<u8>)>,
-    trail: Trail,
-    /// True if the chain can't be followed any further.
-    is_broken: bool,
+/// Verifies the hash chains of the audit trail beside running servers, and visits each event.
+///
+/// # Errors
+/// [`MaintenanceError`].
+pub fn verify_audit(
+    options: &Options,
+    watch: &Watch,
+    visit: VisitChain<'_>,
+) -> Result<Audit, MaintenanceError> {
+    in_snapshot(options, watch, |connection| {
+        let total = number(connection, "SELECT count(*) FROM model_events", &[])?;
+        let (mut trail, mut done) = (Trail::default(), 0);
+        connection.each(&Request::unprepared(EVENTS, &[]), &mut |row| {
+            done += 1;
+            if done % EVENTS_PER_REPORT == 0 {
+                watch.report(Stage::Reading("model_events"), done, total);
+            }
+            follow(&mut trail, row, visit)?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        compare_ends(connection, &mut trail)?;
+        let names = connection.one(NAMES, &[])?;
+        let names = names.iter().map(|row| Ok((row.try_get(0)?, owned_text(row, 1)?)));
+        Ok(trail.into_audit(names.collect::<Result<HashMap<_, _>, Failure>>()?))
+    })
 }
 
-impl ModelTrail {
-    /// Follows the trail to the event of a row of [`EVENTS`], and adds what does not fit.
-    pub(super) fn follow(&mut self, row: &Row, add: &mut dyn FnMut(Finding)) -> Result<(), Failure> {
-        let model = row.try_get(7)?;
-        if self.model != Some(model) {
-            self.end().into_iter().for_each(&mut *add);
-            let last: Option<i64> = row.try_get(12)?;
-            let end = last.map(|last| Ok::<_, Failure>((last, row.try_get(13)?))).transpose()?;
-            *self = Self { model: Some(model), end, ..Self::default() };
-        }
-        if !self.is_broken
-            && let Err(problem) = self.step(model, row)?
-        {
-            self.is_broken = true;
-            add(broken(row.try_get(0)?, problem, TAMPERED));
-        }
-        Ok(())
-    }
+/// Follows the trail to the event of a row of [`EVENTS`].
+pub(super) fn follow(trail: &mut Trail, row: &Row, visit: VisitChain<'_>) -> Result<(), Failure> {
+    let (event_type, created_at) = (text(row, 2)?.unwrap_or_default(), text(row, 5)?.unwrap_or_default());
+    let (payload, actor, details) = (text(row, 3)?, text(row, 4)?, text(row, 6)?);
+    let link = Link {
+        model: row.try_get(7)?,
+        previous: row.try_get(8)?,
+        version_id: row.try_get(1)?,
+        event_type: &event_type,
+        payload: payload.as_deref(),
+        details: details.as_deref(),
+        actor: actor.as_deref(),
+        created_at: &created_at,
+    };
+    let event = ChainedEvent { id: row.try_get(0)?, link, hash: row.try_get(11)? };
+    trail.follow(&event, &VersionPlace { previous: row.try_get(9)?, ordinal: Some(row.try_get(10)?) });
+    visit(&event);
+    Ok(())
+}
 
-    fn step(&mut self, model: ModelKey, row: &Row) -> Result<Result<(), &'static str>, Failure> {
-        let id = row.try_get(0)?;
-        if self.end.as_ref().is_some_and(|(last, _)| id > *last) {
-            return Ok(Err("another tool has added this event"));
-        }
-        let (event_type, created_at) = (text(row, 2)?.unwrap_or_default(), text(row, 5)?.unwrap_or_default());
-        let (payload, actor, details) = (text(row, 3)?, text(row, 4)?, text(row, 6)?);
-        let link = Link {
-            model,
-            previous: row.try_get(8)?,
-            version_id: row.try_get(1)?,
-            event_type: &event_type,
-            payload: payload.as_deref(),
-            details: details.as_deref(),
-            actor: actor.as_deref(),
-            created_at: &created_at,
-        };
-        let event = StoredEvent { id, link, previous_of_version: row.try_get(9)?, hash: row.try_get(11)? };
-        if let Err(problem) = self.trail.follow(&event) {
-            return Ok(Err(problem));
-        }
-        let ordinal: Option<i64> = row.try_get(10)?;
-        let counted = self.trail.versions.get(&link.version_id).map(|(_, count)| *count);
-        let is_counted = ordinal.and_then(|ordinal| u64::try_from(ordinal).ok()) == counted;
-        Ok(is_counted.then_some(()).ok_or("it has another place among the events of its version"))
-    }
-
-    /// Compares the end of the trail with the stored one: an event that was cut off leaves nothing else. Called for the
-    /// last model after all events.
-    pub(super) fn end(&self) -> Option<Finding> {
-        let model = self.model.filter(|_| !self.is_broken)?;
-        let end = self.trail.models.get(&model).map(|(id, hash)| (*id, Cow::from(hash.as_slice())));
-        let stored = self.end.as_ref().map(|(id, hash)| (*id, Cow::from(hash)));
-        let problem = match stored {
-            None => "the end of this model's audit trail is missing",
-            Some(_) if stored != end => WRONG_END,
-            Some(_) => return None,
-        };
-        Some(Finding { table: "model_heads", id: Some(model), problem: problem.to_owned(), remedy: TAMPERED })
-    }
+/// Compares the ends of the chains with what is stored as their ends.
+pub(super) fn compare_ends(connection: &mut Connection, trail: &mut Trail) -> Result<(), Failure> {
+    connection.each(&Request::unprepared(HEADS, &[]), &mut |row| {
+        trail.compare_end(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    trail.end();
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub use source::{Source, is_registry_at_rest};
 pub(super) use upgrade::back_up_before_upgrade;
 
 pub use super::wal::Salvaged;
-pub use crate::maintenance::{Finding, Findings, Progress, Purged, Report, Stage, Watch};
+pub use crate::maintenance::{Audit, Finding, Findings, Progress, Purged, Report, Stage, Watch};
 
 use super::{
     lock::{LockError, RETRY_PAUSE},

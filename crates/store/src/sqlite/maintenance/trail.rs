@@ -1,20 +1,63 @@
-//! Checks the audit trail's chains, and that models, aliases and holdings agree with the versions.
+//! Follows the audit trail's chains, and checks that models, aliases and holdings agree with the versions.
+
+use std::{borrow::Cow, collections::HashMap};
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use registry_domain::{ModelKey, VersionId, chain::Link};
+use registry_domain::{
+    ModelKey, VersionId,
+    chain::{ChainedEvent, Link},
+};
 
 use super::{
-    Finding,
+    Finding, MaintenanceError, Source, Stage, Watch,
     check::{CORRECT_BY_HAND, REBUILD},
+    purge::expect_current,
 };
 use crate::{
     maintenance::{
         rules::SPANNING,
-        trail::{StoredEvent, TAMPERED, Trail, WRONG_END, broken},
+        trail::{Audit, HEADS, NAMES, TAMPERED, Trail, VersionPlace, VisitChain},
     },
     sqlite::rows::text,
 };
+
+const EVENTS: &str = "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
+    model_key, version_id, previous_of_model, previous_of_version, hash \
+    FROM model_events LEFT JOIN event_chain ON event_id = id ORDER BY id";
+/// Events of which only the links are left.
+const GONE: &str = "SELECT event_id, model_key, version_id, hash FROM event_chain \
+    WHERE event_id NOT IN (SELECT id FROM model_events) ORDER BY event_id";
+/// Events between two reports of progress.
+const EVENTS_PER_REPORT: u64 = 1000;
+
+impl Source {
+    /// Verifies the hash chains of the audit trail, and visits each event.
+    ///
+    /// # Errors
+    /// If the database has an older schema, or can't be read.
+    pub fn verify_audit(&self, watch: &Watch, visit: VisitChain<'_>) -> Result<Audit, MaintenanceError> {
+        expect_current(&self.connection, &self.path)?;
+        let verified = verify(&self.connection, watch, visit);
+        verified.map_err(|error| watch.failed(&self.path, &error))
+    }
+}
+
+fn verify(connection: &Connection, watch: &Watch, visit: VisitChain<'_>) -> rusqlite::Result<Audit> {
+    let total = connection.query_row("SELECT count(*) FROM model_events", [], |row| row.get(0))?;
+    let mut done = 0;
+    let mut trail = follow(connection, &mut |event| {
+        done += 1;
+        if done % EVENTS_PER_REPORT == 0 {
+            watch.report(Stage::Reading("model_events"), done, total);
+        }
+        visit(event);
+    })?;
+    compare_ends(connection, &mut trail)?;
+    let mut names = connection.prepare(NAMES)?;
+    let names = names.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(trail.into_audit(names.collect::<rusqlite::Result<HashMap<_, _>>>()?))
+}
 
 /// Checks the rules that span tables, then every event of the chains.
 pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
@@ -26,86 +69,137 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
         };
         findings.extend(connection.query_row(&rule.first(), [], first).optional()?);
     }
-    findings.extend(broken_link(connection)?);
+    let mut trail = follow(connection, &mut |_| ())?;
+    compare_ends(connection, &mut trail)?;
+    let of_versions = compare_version_ends(connection, &mut trail)?;
+    findings.extend(trail.findings());
+    findings.extend(of_versions);
     Ok(findings)
 }
 
-/// Follows all chains at once, and returns the first event that does not fit.
-fn broken_link(connection: &Connection) -> rusqlite::Result<Option<Finding>> {
-    let orphan = "SELECT min(event_id) FROM event_chain WHERE event_id NOT IN (SELECT id FROM model_events)";
-    if let Some(id) = connection.query_row(orphan, [], |row| row.get(0))? {
-        return Ok(Some(broken(id, "the event is gone", TAMPERED)));
-    }
+/// Follows all chains at once.
+fn follow(connection: &Connection, visit: VisitChain<'_>) -> rusqlite::Result<Trail> {
     let mut trail = Trail::default();
-    let mut rows = connection.prepare(
-        "SELECT id, model_id, event_type, payload_json, actor, created_at, details, \
-         model_key, version_id, previous_of_model, previous_of_version, hash \
-         FROM model_events LEFT JOIN event_chain ON event_id = id ORDER BY id",
-    )?;
+    let mut gone = connection.prepare(GONE)?;
+    let mut gone = gone.query([])?;
+    let mut next_gone = gone.next()?.map(Gone::read).transpose()?;
+    let mut rows = connection.prepare(EVENTS)?;
     let mut rows = rows.query([])?;
     while let Some(row) = rows.next()? {
         let id: i64 = row.get(0)?;
+        while let Some(event) = next_gone.take_if(|event| event.id < id) {
+            event.pass(&mut trail);
+            next_gone = gone.next()?.map(Gone::read).transpose()?;
+        }
         let Some(model) = row.get::<_, Option<ModelKey>>(7)? else {
-            return Ok(Some(broken(id, "another tool has added this event", REBUILD)));
+            trail.add(id, None, "another tool has added this event".to_owned(), REBUILD);
+            continue;
         };
         let version_id: VersionId = row.get(8)?;
-        let (event_type, created_at) = (text(row, 2)?.unwrap_or_default(), text(row, 5)?.unwrap_or_default());
-        let (payload, actor, details) = (text(row, 3)?, text(row, 4)?, text(row, 6)?);
-        let link = Link {
-            model,
-            previous: row.get(9)?,
-            version_id,
-            event_type: &event_type,
-            payload: payload.as_deref(),
-            details: details.as_deref(),
-            actor: actor.as_deref(),
-            created_at: &created_at,
+        let hash = row.get_ref(11)?.as_blob().unwrap_or_default();
+        let texts = match Texts::read(row) {
+            Ok(texts) => texts,
+            Err(
+                error @ (rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)),
+            ) => {
+                trail.pass(id, model, version_id, hash, format!("it can't be read: {error}"));
+                continue;
+            }
+            Err(error) => return Err(error),
         };
-        let (previous_of_version, hash) = (row.get(10)?, row.get_ref(11)?.as_blob().unwrap_or_default());
-        let followed = trail.follow(&StoredEvent { id, link, previous_of_version, hash });
-        let is_its_own = row.get::<_, VersionId>(1)? == version_id;
-        if let Err(problem) = followed.and(is_its_own.then_some(()).ok_or("its version has changed")) {
-            return Ok(Some(broken(id, problem, TAMPERED)));
+        let event = ChainedEvent { id, link: texts.link(model, row.get(9)?, version_id), hash };
+        trail.follow(&event, &VersionPlace { previous: row.get(10)?, ordinal: None });
+        if row.get::<_, VersionId>(1)? != version_id {
+            trail.add(id, Some(model), "its version has changed".to_owned(), TAMPERED);
         }
+        visit(&event);
     }
-    wrong_head(connection, &trail)
+    while let Some(event) = next_gone {
+        event.pass(&mut trail);
+        next_gone = gone.next()?.map(Gone::read).transpose()?;
+    }
+    Ok(trail)
 }
 
-/// Compares the ends of the chains with what is stored as their ends: an event that was cut off leaves nothing else.
-fn wrong_head(connection: &Connection, trail: &Trail) -> rusqlite::Result<Option<Finding>> {
-    let finding = |table, id, problem: &str| {
-        Some(Finding { table, id: Some(id), problem: problem.to_owned(), remedy: TAMPERED })
-    };
-    let mut models = connection.prepare("SELECT model_key, last_event_id, hash FROM model_heads")?;
-    let mut models = models.query([])?;
-    let mut seen = 0;
-    while let Some(row) = models.next()? {
-        let key = row.get(0)?;
-        let hash = row.get_ref(2)?.as_blob().ok();
-        let end = trail.models.get(&key);
-        if end.map(|(id, _)| *id) != Some(row.get(1)?) || end.map(|(_, hash)| hash.as_slice()) != hash {
-            return Ok(finding("model_heads", key, WRONG_END));
-        }
-        seen += 1;
+/// The links of an event that is gone.
+struct Gone {
+    id: i64,
+    model: ModelKey,
+    version: VersionId,
+    hash: Vec<u8>,
+}
+
+impl Gone {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let hash = row.get_ref(3)?.as_blob().unwrap_or_default().to_owned();
+        Ok(Self { id: row.get(0)?, model: row.get(1)?, version: row.get(2)?, hash })
     }
+
+    fn pass(self, trail: &mut Trail) {
+        trail.pass(self.id, self.model, self.version, &self.hash, "the event is gone".to_owned());
+    }
+}
+
+/// The texts of a row of [`EVENTS`].
+struct Texts<'r> {
+    event_type: Cow<'r, str>,
+    payload: Option<Cow<'r, str>>,
+    actor: Option<Cow<'r, str>>,
+    created_at: Cow<'r, str>,
+    details: Option<Cow<'r, str>>,
+}
+
+impl<'r> Texts<'r> {
+    fn read(row: &'r Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            event_type: text(row, 2)?.unwrap_or_default(),
+            payload: text(row, 3)?,
+            actor: text(row, 4)?,
+            created_at: text(row, 5)?.unwrap_or_default(),
+            details: text(row, 6)?,
+        })
+    }
+
+    fn link(&self, model: ModelKey, previous: Option<i64>, version_id: VersionId) -> Link<'_> {
+        Link {
+            model,
+            previous,
+            version_id,
+            event_type: &self.event_type,
+            payload: self.payload.as_deref(),
+            details: self.details.as_deref(),
+            actor: self.actor.as_deref(),
+            created_at: &self.created_at,
+        }
+    }
+}
+
+/// Compares the ends of the chains with what is stored as their ends.
+fn compare_ends(connection: &Connection, trail: &mut Trail) -> rusqlite::Result<()> {
+    let mut models = connection.prepare(HEADS)?;
+    let mut models = models.query([])?;
+    while let Some(row) = models.next()? {
+        trail.compare_end(row.get(0)?, row.get(1)?, row.get_ref(2)?.as_blob().unwrap_or_default());
+    }
+    trail.end();
+    Ok(())
+}
+
+/// Compares the last events of versions with those that are stored as their last. Returns the first that differs.
+fn compare_version_ends(connection: &Connection, trail: &mut Trail) -> rusqlite::Result<Option<Finding>> {
     let mut versions = connection.prepare("SELECT version_id, last_event_id, events FROM version_heads")?;
     let mut versions = versions.query([])?;
+    let mut first = None;
     while let Some(row) = versions.next()? {
-        let id = row.get(0)?;
-        if trail.versions.get(&id) != Some(&(row.get(1)?, row.get(2)?)) {
-            return Ok(finding(
-                "version_heads",
-                id,
-                "the events of this version do not end where they should",
-            ));
-        }
-        seen += 1;
+        let found = trail.compare_version_end(row.get(0)?, row.get(1)?, row.get(2)?);
+        first = first.or(found);
     }
-    let expected = trail.models.len() + trail.versions.len();
-    Ok((seen != expected).then(|| Finding {
-        table: "event_chain",
+    let missing = trail.versions_without_end();
+    Ok(first.or((missing > 0).then(|| Finding {
+        table: "version_heads",
         id: None,
-        problem: format!("{} ends of audit trails are missing", expected.abs_diff(seen)),
+        problem: format!("the ends of the events of {missing} versions are missing"),
         remedy: REBUILD,
-    }))
+    })))
 }

@@ -1,0 +1,237 @@
+//! `/v1/events` as a stream that goes on (`text/event-stream`): what follows a position, and then each new event.
+//!
+//! What a follower has missed is read for it, page by page; new events come from the feed. A client that reads nothing is
+//! closed by its connection's deadline, and one that reads too slowly when the feed has left it behind. Both come back with the
+//! id of the last event that they have.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpResponse,
+    body::BodyStream,
+    web::{Bytes, Data},
+};
+use futures_util::stream::{self, Stream};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError},
+    time::timeout,
+};
+
+use crate::{
+    actors::{Batch, Joined},
+    domain::{
+        TrailEvent,
+        query::TrailQuery,
+        trail::{TrailFilter, TrailPosition},
+    },
+    registry::{Followed, ReadStore, RegistryError, Result, StoreError},
+    telemetry::Gauge,
+};
+
+use super::super::{
+    answer::Answer, app::App, error::ApiError, json, request::Call, rows::until,
+    stream::retry_while_overloaded,
+};
+
+/// The media type of a stream of events.
+pub(in crate::http) const EVENT_STREAM: &str = "text/event-stream";
+/// What a connection gets at a time, in bytes: so its buffer stays small, and a thousand followers need 32 MiB.
+const SLICE_BYTES: usize = 16 << 10;
+/// What one read of missed events yields, in bytes.
+const PAGE_BYTES: usize = 64 << 10;
+/// The pause after which a follower hears that the stream is alive. Proxies close connections that are silent for a minute.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How soon a client should come back, in milliseconds.
+const RETRY_MILLIS: u32 = 1_000;
+
+/// Reads of missed events at the same time, which leaves readers to all other requests.
+static CATCHING_UP: Semaphore = Semaphore::const_new(2);
+
+/// Writes an event as a stream has it. Line feeds in stored JSON are white space.
+pub(in crate::http) fn write_event(out: &mut Vec<u8>, event: &TrailEvent<'_>) {
+    let position = TrailPosition::after(event.event.id, &event.hash);
+    out.extend_from_slice(format!("id: {position}\ndata: ").as_bytes());
+    let begin = out.len();
+    json::v1::write_event(out, event);
+    for byte in &mut out[begin..] {
+        if matches!(*byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Answers with the stream of the events that pass `query`, after `from` or from now on.
+pub(super) async fn answer(call: &Call, query: TrailQuery, from: Option<TrailPosition>) -> Answer {
+    let permit = Arc::clone(&call.app.followers).try_acquire_owned();
+    let permit = permit.map_err(|_| ApiError::TooManyFollowers)?;
+    let joined = call.app.feed.join().await.map_err(RegistryError::from)?;
+    let position = from.unwrap_or(joined.position);
+    let mut response = HttpResponse::Ok();
+    // nginx would keep events until its buffer is full.
+    response.insert_header(("content-type", EVENT_STREAM)).insert_header(("x-accel-buffering", "no"));
+    if call.is_head() {
+        return Ok(response.finish());
+    }
+    let followers = call.app.telemetry.following.followers.clone();
+    let follower = Follower {
+        app: call.app.clone(),
+        filter: TrailFilter::new(&query, None),
+        query,
+        position,
+        through: position.id,
+        joined,
+        is_behind: true,
+        pending: format!("retry: {RETRY_MILLIS}\nid: {position}\n\n").into(),
+        _counted: Counted::new(followers),
+        _permit: permit,
+    };
+    Ok(response.body(BodyStream::new(follower.into_stream())))
+}
+
+/// Checks that a position is one of this registry.
+pub(super) async fn check(app: &App, position: TrailPosition) -> std::result::Result<(), ApiError> {
+    let judged = app.registry.read(move |store| {
+        let there = store.event_hash(position.id)?;
+        let newest = match there {
+            Some(_) => position.id,
+            None => store.newest_event()?.map_or(0, |(id, _)| id),
+        };
+        Ok(position.check(there.as_deref(), newest))
+    });
+    Ok(judged.await??)
+}
+
+/// Counts an open stream.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(followers: Gauge) -> Self {
+        followers.inc();
+        Self(followers)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The stream of one client.
+struct Follower {
+    app: Data<App>,
+    query: TrailQuery,
+    filter: TrailFilter,
+    /// The last event that it has passed and knows.
+    position: TrailPosition,
+    /// It has passed all events up to this id.
+    through: i64,
+    joined: Joined,
+    /// True while it reads what it has missed.
+    is_behind: bool,
+    /// What the connection has not taken yet.
+    pending: Bytes,
+    _counted: Counted,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes>> {
+        stream::try_unfold(self, |mut follower| async move {
+            // The connection sends each slice before it gets the next one.
+            tokio::task::yield_now().await;
+            while follower.pending.is_empty() {
+                if !follower.advance().await? {
+                    return Ok(None);
+                }
+            }
+            let slice = follower.pending.split_to(follower.pending.len().min(SLICE_BYTES));
+            follower.app.feed.take(slice.len());
+            Ok(Some((slice, follower)))
+        })
+    }
+
+    /// Goes on, which may yield nothing. Returns false at the end of the stream.
+    async fn advance(&mut self) -> Result<bool> {
+        if self.app.feed.is_closed() {
+            return Ok(false);
+        }
+        if self.is_behind {
+            return self.catch_up().await.map(|()| true);
+        }
+        match timeout(HEARTBEAT, self.joined.batches.recv()).await {
+            Err(_) => self.pending = format!(":\nid: {}\n\n", self.position).into(),
+            Ok(Ok(batch)) => self.pass(&batch),
+            Ok(Err(RecvError::Closed)) => return Ok(false),
+            Ok(Err(RecvError::Lagged(_))) => {
+                self.app.telemetry.following.dropped.inc();
+                tracing::info!(
+                    after = self.position.id,
+                    "closed an event stream whose client reads too slowly"
+                );
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a page of what it has missed.
+    async fn catch_up(&mut self) -> Result<()> {
+        let query = TrailQuery { after: Some(self.through), limit: u32::MAX, ..self.query.clone() };
+        let (followed, text, position) = retry_while_overloaded(async || {
+            // Never closed. The turn ends before a pause.
+            let _turn = CATCHING_UP.acquire().await;
+            let (query, position) = (query.clone(), self.position);
+            self.app.registry.read(move |store| missed(store, &query, position)).await
+        })
+        .await?;
+        (self.through, self.position, self.pending) = (followed.through, position, text.into());
+        if followed.has_more {
+            return Ok(());
+        }
+        self.filter = TrailFilter::new(&self.query, followed.model);
+        self.is_behind = self.joined.is_left_behind();
+        if self.is_behind {
+            // While it read, the feed went on without it.
+            self.joined = self.app.feed.join().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what passes the filter from a batch.
+    fn pass(&mut self, batch: &Batch) {
+        if batch.position.id <= self.through {
+            return;
+        }
+        let new = batch.events.iter().filter(|event| event.id > self.through);
+        if self.filter.is_open() {
+            let begin = new.map(|event| event.text.start).next().unwrap_or(batch.text.len());
+            self.pending = batch.text.slice(begin..);
+        } else {
+            let mut text = Vec::new();
+            for event in new {
+                if self.filter.passes(&event.traits) {
+                    text.extend_from_slice(&batch.text[event.text.clone()]);
+                }
+            }
+            self.pending = text.into();
+        }
+        (self.through, self.position) = (batch.position.id, batch.position);
+    }
+}
+
+/// Reads a page of what follows.
+fn missed(
+    store: &mut dyn ReadStore,
+    query: &TrailQuery,
+    mut position: TrailPosition,
+) -> std::result::Result<(Followed, Vec<u8>, TrailPosition), StoreError> {
+    let mut text = Vec::new();
+    let followed = store.follow(query, &mut |event| {
+        write_event(&mut text, &event);
+        position = TrailPosition::after(event.event.id, &event.hash);
+        until(PAGE_BYTES, &text)
+    })?;
+    Ok((followed, text, position))
+}
