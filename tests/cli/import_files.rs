@@ -16,7 +16,7 @@ use crate::{
 fn model() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("MLmodel", b"flavors: {}\n".to_vec()),
-        ("data/model.bin", (0..3_000_000_u32).flat_map(|number| number.to_le_bytes()).collect()),
+        ("data/model.bin", (0..300_000_u32).flat_map(|number| number.to_le_bytes()).collect()),
         ("data/sub dir/\u{fc} 100%.txt", b"text".to_vec()),
         ("empty", Vec::new()),
     ]
