@@ -88,3 +88,29 @@ fn one_that_could_do_more_than_its_creator_is_refused() {
     );
     assert_eq!(create("read").code, 0);
 }
+
+#[test]
+fn scores_are_changed_only_by_a_key_that_may_evaluate() {
+    let server = Server::start();
+    server.add("m", "v1", &value!({"metrics": {"suites": {"eval-v1": {"score": 0.5}}}}));
+    let key =
+        |name: &str, scopes: &str| server.run(["key", "create", "--name", name, "--scope", scopes]).done().0;
+    let (author, judge) = (key("author", "read,register,promote:*"), key("judge", "read,evaluate"));
+    let forged = ["update", "m:v1", "--metrics-json", r#"{"suites":{"eval-v1":{"score":99}}}"#];
+    let refused = with_key(&server, author.trim(), &forged).failed(4);
+    assert!(refused.contains("key:author lacks the scope evaluate"), "{refused}");
+    let set = ["metrics", "m:v1", "--suite", "eval-v1", "--set", "score=99"];
+    with_key(&server, author.trim(), &set).failed(4);
+    assert_eq!(server.get("/models/1/metrics")["eval-v1"]["score"], value!(0.5));
+    assert_eq!(with_key(&server, judge.trim(), &forged).code, 0);
+    let events = server.get("/v1/events?model=m&type=eval")["events"].clone();
+    assert_eq!(
+        (&events[0]["actor"], &events[0]["before"], &events[0]["payload"]["metrics"]),
+        (&value!("key:judge"), &value!({"score": 0.5}), &value!({"score": 99}))
+    );
+    assert_eq!(
+        with_key(&server, author.trim(), &["update", "m:v1", "--metrics-json", r#"{"note":1}"#]).code,
+        0
+    );
+    assert_eq!(server.get("/models/1/metrics")["eval-v1"]["score"], value!(99), "suites stay");
+}

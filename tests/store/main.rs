@@ -3,6 +3,7 @@
 
 mod aliases;
 mod following;
+mod keys;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod lists;
