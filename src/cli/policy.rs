@@ -145,7 +145,9 @@ fn read(file: &Path) -> Result<Value, Failure> {
         return Err(Failure::usage(format!("{} is larger than a policy may be", shown(file))));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    match serde_saphyr::from_str::<Value>(text) {
+    // As in YAML 1.2: `no` is a text.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    match serde_saphyr::from_str_with_options::<Value>(text, options) {
         Ok(document) if document.is_object() => Ok(document),
         Ok(_) => {
             Err(Failure::usage(format!("{} holds no policy; see `registry policy --help`", shown(file))))

@@ -2,6 +2,7 @@
 //!
 //! They fail as the native calls do, or with [`ClientError::TooOld`] if the registry has no `/v1`.
 
+use percent_encoding::percent_decode;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -294,7 +295,13 @@ impl V1<'_> {
 
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         match self.client.send(method, path, body, &Condition::default()) {
-            Ok((_, body)) => Ok(body),
+            Ok((headers, body)) => {
+                let warnings = headers.get_all("x-policy-warning").iter();
+                self.client.note_warnings(
+                    warnings.map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned()),
+                );
+                Ok(body)
+            }
             // A healthy registry is at this URL, so only `/v1` is missing.
             Err(ClientError::NoSuchPath { url }) if self.client.health(false).is_ok() => {
                 Err(ClientError::TooOld { url, instead: self.instead })
