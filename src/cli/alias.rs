@@ -148,6 +148,7 @@ impl Set {
         let after = v1
             .set_alias(&self.name, &self.alias, number, expected, self.reason.as_deref())
             .map_err(|error| unchanged(error, &self.name))?;
+        client.take_warnings().iter().for_each(|warning| print::line(&format!("warning: {warning}")));
         let alias = print::one_line(&format!("{}@{}", self.name, self.alias));
         printer.changed(&after, &format!("{alias} is {}\n", label_with_id(&after)))
     }

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Tasks and their commands, in order.
-const GROUPS: [(&str, &[&str]); 8] = [
+const GROUPS: [(&str, &[&str]); 9] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch", "import"]),
     ("Get files", &["pull", "cat"]),
@@ -23,6 +23,7 @@ const GROUPS: [(&str, &[&str]); 8] = [
         ],
     ),
     ("Change", &["bench", "promote", "rollback", "update", "delete", "restore"]),
+    ("Guard production", &["policy", "approve", "approvals"]),
     ("Models, aliases and tags", &["model", "alias", "tag"]),
     ("Keys", &["key"]),
     ("This program", &["config", "completions", "man"]),

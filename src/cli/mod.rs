@@ -16,6 +16,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEn
 mod age;
 #[cfg(feature = "cli")]
 mod alias;
+#[cfg(feature = "cli")]
+mod approve;
 #[cfg(any(feature = "server", feature = "cli"))]
 mod audit;
 #[cfg(feature = "objects")]
@@ -72,6 +74,8 @@ mod object_flags;
 mod output;
 #[cfg(feature = "cli")]
 mod pages;
+#[cfg(feature = "cli")]
+mod policy;
 mod print;
 #[cfg(feature = "cli")]
 mod production;
@@ -193,6 +197,9 @@ commands! {
     #[cfg(feature = "cli")] stats::Stats
     #[cfg(feature = "cli")] promote::Promote
     #[cfg(feature = "cli")] rollback::Rollback
+    #[cfg(feature = "cli")] approve::Approve
+    #[cfg(feature = "cli")] approve::Approvals
+    #[cfg(feature = "cli")] policy::Policy
     #[cfg(feature = "cli")] update::Update
     #[cfg(feature = "cli")] delete::Delete
     #[cfg(feature = "cli")] restore::Restore

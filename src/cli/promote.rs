@@ -22,13 +22,15 @@ Examples:
   To another status:
     registry promote tiny-gpt:v2 --to staging
     registry promote tiny-gpt:v1 --to archived
+  If a policy would refuse it:
+    registry policy test --version tiny-gpt:v2
   Back to the version that was in production before, even if it does not pass the gate now:
     registry rollback tiny-gpt --reason 'answers in capitals'";
 
 /// Set the status of a version, by default production.
 ///
 /// A name has at most one version in production: the one before goes to staging in the same transaction. A registry
-/// may require scores of a suite; if it refuses a promotion, nothing changes.
+/// may require scores of a suite, and have policies; if it refuses a promotion, nothing changes.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
 pub(super) struct Promote {
@@ -72,6 +74,13 @@ impl Promote {
 
     fn refusal(&self, error: ClientError, before: &Value) -> Failure {
         let next = match &error {
+            ClientError::Conflict { .. } if error.to_string().contains("policy \"") => {
+                format!(
+                    "; nothing was changed; `registry policy test --version {} --target {}` tries the policies",
+                    label(before),
+                    self.to
+                )
+            }
             ClientError::Conflict { .. } if self.to == Status::Production && self.if_match.is_none() => {
                 format!(
                     "; nothing was changed; `registry metrics {}` shows its scores, and records some with --suite and --set",

@@ -23,7 +23,7 @@ Examples:
 
 /// Return to an earlier production version.
 ///
-/// That version has passed the gate before, so it need not pass it again. The current production version goes to staging in
+/// That version has passed the gate and the policies before, so it need not pass them again. The current production version goes to staging in
 /// the same transaction, and the reason into the audit trail.
 #[derive(Debug, Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]

@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 39] = [
+const COMMANDS: [&[&str]; 49] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
@@ -46,6 +46,14 @@ const COMMANDS: [&[&str]; 39] = [
     &["alias", "list", "m"],
     &["alias", "set", "m", "a", "m:v1"],
     &["alias", "delete", "m", "a"],
+    &["policy", "list"],
+    &["policy", "show", "p"],
+    &["policy", "test", "--version", "m:v1"],
+    &["policy", "delete", "p"],
+    &["approve", "m:v1", "--target", "production"],
+    &["approve", "m:v1", "--target", "production", "--withdraw"],
+    &["approvals"],
+    &["approvals", "m:v1"],
     &["tag", "set", "m#1", "k", "v"],
     &["tag", "delete", "m", "k", "--model"],
     &["key", "create", "--name", "ci", "--scope", "read"],

@@ -32,6 +32,7 @@ mod mlflow_server;
 mod models;
 mod object_server;
 mod older_servers;
+mod policies;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
 mod publish_folders;

@@ -10,6 +10,7 @@ mod lists;
 mod maintenance;
 mod manifests;
 mod models;
+mod policies;
 mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;

@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, aliases, following, keys, manifests, models, search, tags, trash};
+use crate::{add, aliases, following, keys, manifests, models, policies, search, tags, trash};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -57,6 +57,9 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         models::models_are_listed_by_name_in_pages,
         models::the_trail_is_read_by_model_version_type_and_actor,
         following::what_follows_an_event_comes_in_order_and_is_filtered,
+        policies::each_save_of_a_policy_is_a_version_that_stays,
+        policies::approvals_are_kept_and_withdrawn,
+        policies::conditions_see_files_origin_aliases_and_the_holder_before,
         tags::a_tag_is_set_moved_and_deleted_on_any_version_with_an_event_for_each_change,
         tags::a_tag_change_that_is_refused_writes_nothing,
         tags::fields_and_tags_change_in_one_update_with_one_event,

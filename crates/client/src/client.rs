@@ -1,6 +1,10 @@
 //! The client: connection, key and retries.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 use ureq::{
@@ -39,6 +43,8 @@ pub struct Client {
     pub(super) key: Option<SecretKey>,
     agent: Agent,
     call_timeout: Duration,
+    /// What policies warned of, in answers of `/v1`.
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Client {
@@ -61,7 +67,17 @@ impl Client {
     fn with(base_url: &str, key: Option<SecretKey>, call_timeout: Duration) -> Result<Self, ClientError> {
         let url = parse_base_url(base_url)?;
         let base_url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { base_url, key, agent: transport::agent(&url, call_timeout), call_timeout })
+        let agent = transport::agent(&url, call_timeout);
+        Ok(Self { base_url, key, agent, call_timeout, warnings: Arc::default() })
+    }
+
+    /// Takes what policies warned of in the changes since the last time.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn note_warnings(&self, warnings: impl Iterator<Item = String>) {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(warnings);
     }
 
     /// Sends a request, with retries if they are safe, and returns headers and JSON of a successful answer. `body` is JSON.

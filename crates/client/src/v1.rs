@@ -2,6 +2,7 @@
 //!
 //! They fail as the native calls do, or with [`ClientError::TooOld`] if the registry has no `/v1`.
 
+use percent_encoding::percent_decode;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
@@ -202,6 +203,58 @@ impl V1<'_> {
         self.page("/v1/events", query, "events")
     }
 
+    /// Returns all policies.
+    pub fn policies(&self) -> Result<Vec<Value>, ClientError> {
+        Ok(self.page("/v1/policies", &[], "policies")?.items)
+    }
+
+    /// Returns a policy, or one of its versions.
+    pub fn policy(&self, name: &str, version: Option<i64>) -> Result<Value, ClientError> {
+        let version = version.map(|version| version.to_string());
+        let query: Vec<_> = version.iter().map(|version| ("version", version.as_str())).collect();
+        self.expect_policy(self.get(&with_query(&of_policy(name), &query))?)
+    }
+
+    /// Stores a policy with a body of `PUT /v1/policies/{name}`, and returns it.
+    pub fn set_policy(&self, name: &str, body: &Value) -> Result<Value, ClientError> {
+        self.expect_policy(self.send(Method::PUT, &of_policy(name), Some(body))?)
+    }
+
+    /// Deletes a policy, and returns its last version.
+    pub fn delete_policy(&self, name: &str) -> Result<Value, ClientError> {
+        self.expect_policy(self.send(Method::DELETE, &of_policy(name), None)?)
+    }
+
+    /// Tries policies with a body of `POST /v1/policies/test`.
+    pub fn test_policies(&self, body: &Value) -> Result<Value, ClientError> {
+        let has_verdicts = |body: &Value| body.get("policies").is_some_and(Value::is_array);
+        let tried = self.send(Method::POST, "/v1/policies/test", Some(body))?;
+        self.client.expect(tried, has_verdicts, "its answer contains no policies")
+    }
+
+    /// Returns a page of approvals; `query` has the parameters of `GET /v1/approvals`, unescaped.
+    pub fn approvals(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page("/v1/approvals", query, "approvals")
+    }
+
+    /// Returns what was said of a version, the newest first.
+    pub fn approvals_of(&self, name: &str, number: i64) -> Result<Vec<Value>, ClientError> {
+        Ok(self.page(&of_approvals(name, number), &[], "approvals")?.items)
+    }
+
+    /// Approves a version, or asks for an approval.
+    pub fn approve(&self, name: &str, number: i64, body: &Value) -> Result<Value, ClientError> {
+        let is_approval = |body: &Value| body.get("target").is_some_and(Value::is_string);
+        let given = self.send(Method::POST, &of_approvals(name, number), Some(body))?;
+        self.client.expect(given, is_approval, "its answer contains no approval")
+    }
+
+    /// Withdraws what the caller said of a version for a target.
+    pub fn withdraw_approval(&self, name: &str, number: i64, target: &str) -> Result<Value, ClientError> {
+        let path = with_query(&of_approvals(name, number), &[("target", target)]);
+        self.expect_deleted(self.send(Method::DELETE, &path, None)?)
+    }
+
     /// Returns a page of the stored API keys; `query` has the parameters of `GET /v1/keys`, unescaped.
     pub fn keys(&self, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
         self.page("/v1/keys", query, "keys")
@@ -248,7 +301,13 @@ impl V1<'_> {
 
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ClientError> {
         match self.client.send(method, path, body, &Condition::default()) {
-            Ok((_, body)) => Ok(body),
+            Ok((headers, body)) => {
+                let warnings = headers.get_all("x-policy-warning").iter();
+                self.client.note_warnings(
+                    warnings.map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned()),
+                );
+                Ok(body)
+            }
             // A healthy registry is at this URL, so only `/v1` is missing.
             Err(ClientError::NoSuchPath { url }) if self.client.health(false).is_ok() => {
                 Err(ClientError::TooOld { url, instead: self.instead })
@@ -271,6 +330,11 @@ impl V1<'_> {
                 && body.get("number").is_some_and(Value::is_i64)
         };
         self.client.expect(body, is_version, "its answer contains no version")
+    }
+
+    fn expect_policy(&self, body: Value) -> Result<Value, ClientError> {
+        let is_policy = |body: &Value| body.get("conditions").is_some_and(Value::is_array);
+        self.client.expect(body, is_policy, "its answer contains no policy")
     }
 
     fn expect_key(&self, body: Value) -> Result<Value, ClientError> {
@@ -306,6 +370,14 @@ fn of_version(name: &str, number: i64) -> String {
 
 fn of_alias(name: &str, alias: &str) -> String {
     format!("{}/aliases/{}", of_model(name), segment(alias))
+}
+
+fn of_policy(name: &str) -> String {
+    format!("/v1/policies/{}", segment(name))
+}
+
+fn of_approvals(name: &str, number: i64) -> String {
+    format!("{}/approvals", of_version(name, number))
 }
 
 fn of_key(key: &str) -> String {

@@ -18,5 +18,7 @@ pub(super) use flags::OutputFlags;
 pub(super) use path::Path;
 pub(super) use printer::Printer;
 pub(super) use view::{
-    DELETED_VERSIONS, EVENTS, FILES, HOLDINGS, KEYS, MODELS, TRAIL, V1_VERSIONS, VERSIONS, View, WHOLE_TRAIL,
+    APPROVALS, DELETED_VERSIONS, EVENTS, FILES, HOLDINGS, KEYS, MODELS, POLICIES, TRAIL, V1_VERSIONS,
+    VERDICTS, VERSIONS, View, WHOLE_TRAIL,
 };
+pub(super) use yaml::yaml;

@@ -44,7 +44,7 @@ impl ValueFormat {
             "status" => Self::Status,
             "aliases" | "tags" => Self::Pairs,
             "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until" | "expires_at"
-            | "rotated_at" | "last_used_at" | "revoked_at" => {
+            | "rotated_at" | "last_used_at" | "revoked_at" | "withdrawn_at" => {
                 if wide {
                     Self::Second
                 } else {

@@ -106,6 +106,33 @@ pub(in crate::cli) const KEYS: View = View {
     name: Some(model_name),
 };
 
+/// Rows of policies.
+pub(in crate::cli) const POLICIES: View = View {
+    fields: "name,version,models,target,action,description,conditions,builtin,deleted,created_by,created_at",
+    table: "name,version,FOR:models,target,action,CHANGED:created_at,BY:created_by,description",
+    wide: "name,version,FOR:models,target,action,CHANGED:created_at,BY:created_by,description,conditions",
+    precise_times: false,
+    name: Some(model_name),
+};
+
+/// Rows of conditions of policies that were tried.
+pub(in crate::cli) const VERDICTS: View = View {
+    fields: "policy,version,action,holds,expression,message,error",
+    table: "policy,action,holds,message,WHY:error",
+    wide: "policy,version,action,holds,expression,message,WHY:error",
+    precise_times: false,
+    name: None,
+};
+
+/// Rows of approvals, and of requests for them.
+pub(in crate::cli) const APPROVALS: View = View {
+    fields: "id,model,version,label,target,kind,actor,comment,created_at,state,lapsed,withdrawn_at",
+    table: "model,label,target,kind,BY:actor,TIME:created_at,state,comment",
+    wide: "id,model,version,label,target,kind,BY:actor,TIME:created_at,state,lapsed,WITHDRAWN:withdrawn_at,comment",
+    precise_times: false,
+    name: None,
+};
+
 /// Rows of an audit trail.
 pub(in crate::cli) const EVENTS: View = View {
     fields: "id,model_id,event_type,payload,actor,created_at",
@@ -117,7 +144,7 @@ pub(in crate::cli) const EVENTS: View = View {
 
 /// Rows of the audit trail of a model, as `/v1` shows them.
 pub(in crate::cli) const TRAIL: View = View {
-    fields: "id,model,version,version_id,type,payload,before,after,reason,actor,created_at,hash",
+    fields: "id,model,version,version_id,type,payload,before,after,reason,policies,policy_inputs_sha256,actor,created_at,hash",
     table: "TIME:created_at,VERSION:version,EVENT:type,actor,WHAT:payload,reason",
     wide: "id,TIME:created_at,VERSION:version,EVENT:type,actor,payload,before,after,reason",
     precise_times: true,
@@ -200,6 +227,9 @@ mod tests {
             EVENTS,
             TRAIL,
             WHOLE_TRAIL,
+            POLICIES,
+            VERDICTS,
+            APPROVALS,
         ] {
             for column in [false, true].iter().flat_map(|wide| view.columns(*wide).unwrap()) {
                 assert!(view.fields.split(',').any(|field| field == column.path.field()), "{column:?}");

@@ -7,7 +7,7 @@ use serde_saphyr::DoubleQuoted;
 use crate::{cli::exit::Failure, domain::text::is_bidi_control};
 
 /// Formats `value` as YAML with a line break at its end.
-pub(super) fn yaml(value: &Value) -> Result<String, Failure> {
+pub(in crate::cli) fn yaml(value: &Value) -> Result<String, Failure> {
     let text = serde_saphyr::to_string(&Plain(value)).map_err(Failure::failed)?;
     let mut escaped = String::with_capacity(text.len());
     for letter in text.trim_end_matches('\n').chars() {

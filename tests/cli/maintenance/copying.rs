@@ -6,7 +6,10 @@ use super::*;
 use crate::{left_out::left_out, postgres_cluster::TestDatabase};
 
 /// What servers on both sides must answer alike.
-const ANSWERS: [&str; 12] = [
+const ANSWERS: [&str; 15] = [
+    "/v1/policies",
+    "/v1/policies/p?version=1",
+    "/v1/approvals?state=all",
     "/models?limit=200",
     "/models?tag=plain",
     "/models/1/events",
@@ -65,6 +68,15 @@ fn filled() -> TempDir {
     server.post(
         "/models/3/metrics",
         &json!({"suite": text, "metrics": {"big": i64::MAX, "inf": "Infinity", "z": -0.0}}),
+    );
+    for expression in ["true", "candidate.number > 0"] {
+        let conditions = json!([{"expression": expression, "message": text}]);
+        let policy = json!({"target": "staging", "description": text, "conditions": conditions});
+        server.send("PUT", "/v1/policies/p", KEY, Some(&policy));
+    }
+    server.post(
+        "/v1/models/m/versions/1/approvals",
+        &json!({"target": "production", "request": true, "comment": text}),
     );
     for arguments in [
         &["tag", "set", "m:1", "team", "nlp"][..],

@@ -59,7 +59,7 @@ pub(crate) struct Spanning {
     rows: &'static str,
 }
 
-pub(crate) const SPANNING: [Spanning; 11] = [
+pub(crate) const SPANNING: [Spanning; 12] = [
     Spanning {
         table: "models",
         problem: "does not belong to the model of its name",
@@ -103,6 +103,12 @@ pub(crate) const SPANNING: [Spanning; 11] = [
         rows: "SELECT version_id, min(path) FROM manifest_files \
             WHERE NOT EXISTS (SELECT 1 FROM models WHERE id = version_id) \
             AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE id = version_id) GROUP BY version_id",
+    },
+    Spanning {
+        table: "approvals",
+        problem: "is an approval of a version that does not exist",
+        rows: "SELECT id, actor FROM approvals WHERE NOT EXISTS (SELECT 1 FROM models WHERE models.id = version_id) \
+            AND NOT EXISTS (SELECT 1 FROM deleted_models WHERE deleted_models.id = version_id)",
     },
     Spanning {
         table: "aliases",

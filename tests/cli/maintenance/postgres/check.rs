@@ -168,6 +168,12 @@ fn the_check_of_postgres_finds_each_fault() {
             "\"a\", the first of 1, is a file of a version that does not exist",
         ),
         (
+            "INSERT INTO approvals (version_id, target, kind, actor, created_at, artifact, scores) \
+             VALUES (99, 'production', 'approval', 'bob', '', '', '')",
+            "error approvals 1",
+            "\"bob\", the first of 1, is an approval of a version that does not exist",
+        ),
+        (
             "UPDATE models SET digest = NULL WHERE id = 2",
             "error models 2",
             "its digest is not the one of its files",
