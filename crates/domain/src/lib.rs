@@ -32,6 +32,7 @@ pub mod text;
 mod text_enum;
 pub mod timestamp;
 pub mod version;
+pub mod webhook;
 
 pub use comparison::{ComparedVersion, Comparison};
 pub use digest::{Digest, Measurement};
