@@ -13,10 +13,15 @@ use model_registry::{
         ModelSummary, Numbering, OrderedQuery, Page, Place, Refusal, ScoreChange, SearchQuery, Stats, Status,
         Timestamp, Version, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+        webhook::{
+            Subscription, Webhook, WebhookId,
+            delivery::{Claim, Delivery, DeliveryDraft, DeliveryState, Replay},
+        },
     },
     store::{
-        Backend, FileRange, Maintenance, ReadStore, SnapshotStore, StoreError, StoreSize, Transaction,
-        Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions, WriteStore,
+        Backend, FileRange, Maintenance, ReadStore, ReadWebhooks, SnapshotStore, StoreError, StoreSize,
+        Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles, VisitTrail, VisitVersion, VisitVersions,
+        WriteStore, WriteWebhooks,
     },
 };
 
@@ -208,6 +213,77 @@ impl ReadStore for MemoryReader {
     fn stats(&mut self) -> Result<Stats, StoreError> {
         let total_models = lock(&self.committed).len() as u64;
         Ok(Stats { total_models, by_status: Vec::new(), by_name: Vec::new() })
+    }
+}
+
+impl ReadWebhooks for MemoryReader {
+    fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError> {
+        absent()
+    }
+
+    fn due_webhooks(&mut self, _: i64, _: usize) -> Result<Vec<(WebhookId, usize)>, StoreError> {
+        absent()
+    }
+
+    fn deliveries(
+        &mut self,
+        _: WebhookId,
+        _: Option<DeliveryState>,
+        _: u32,
+        _: Option<i64>,
+    ) -> Result<(Vec<Delivery>, Page), StoreError> {
+        absent()
+    }
+
+    fn pending_deliveries(&mut self) -> Result<u64, StoreError> {
+        absent()
+    }
+}
+
+/// It has no webhooks.
+impl WriteWebhooks for MemoryWriter {
+    fn subscriptions(&mut self) -> Result<Arc<[Subscription]>, StoreError> {
+        Ok(Arc::default())
+    }
+
+    fn find_webhook(&mut self, _: &str) -> Result<Option<Webhook>, StoreError> {
+        absent()
+    }
+
+    fn count_webhooks(&mut self) -> Result<usize, StoreError> {
+        absent()
+    }
+
+    fn save_webhook(&mut self, _: &Webhook) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn delete_webhook(&mut self, _: WebhookId) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn add_deliveries(&mut self, _: ModelKey, _: &[DeliveryDraft], _: i64) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn claim_deliveries(&mut self, _: WebhookId, _: i64, _: i64) -> Result<Option<Claim>, StoreError> {
+        absent()
+    }
+
+    fn finish_deliveries(&mut self, _: &[Delivery], _: Option<&str>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn replay_deliveries(&mut self, _: WebhookId, _: &Replay, _: i64) -> Result<u64, StoreError> {
+        absent()
+    }
+
+    fn release_deliveries(&mut self) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn prune_deliveries(&mut self, _: i64, _: i64) -> Result<Option<i64>, StoreError> {
+        absent()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::{
     event::EventKind,
     filter::{Attribute, Field, Filter, Scope},
     limits::check_name,
+    refusal::Refusal,
     timestamp::Timestamp,
     version::Version,
 };
@@ -78,6 +79,14 @@ pub struct Webhook {
     pub created_at: String,
     /// UTC.
     pub updated_at: String,
+}
+
+impl Webhook {
+    /// Returns the refusal of a `uid` that no webhook has.
+    #[must_use]
+    pub fn missing(uid: &str) -> Refusal {
+        Refusal::NotFound(format!("there is no webhook {uid:?}"))
+    }
 }
 
 /// A change of a webhook; what is `None` stays as it is.

@@ -10,6 +10,7 @@ mod production;
 mod references;
 mod tags;
 mod trash;
+mod webhooks;
 
 pub use aliases::{delete_alias, set_alias};
 pub use models::{create_model, delete_model, restore_model, update_model};
@@ -17,14 +18,17 @@ pub use production::{promote, rollback};
 pub use references::{find_deleted_version, find_version};
 pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
+pub use webhooks::{create_webhook, delete_webhook, replay_deliveries, update_webhook};
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
-    Patch, Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json,
-    limits::check_metrics,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, Numbering, Patch,
+    Precondition, Refusal, Timestamp, Version, VersionId, import::check_number, json, limits::check_metrics,
 };
 
-use self::production::{demote, find_incumbent, record_status};
+use self::{
+    production::{demote, find_incumbent, record_status},
+    webhooks::Subject,
+};
 use super::{StoreError, WriteStore};
 
 /// Who runs an operation, when, and under which rules.
@@ -48,22 +52,26 @@ impl Context<'_> {
         event.within(self.max_event_payload_bytes)
     }
 
+    /// Appends an event of a version, and adds its deliveries to webhooks. `version` is as it is after the event, or before its
+    /// deletion.
     fn append(
         &self,
         store: &mut dyn WriteStore,
         version: &Version,
         event: &EventDraft,
     ) -> Result<(), StoreError> {
-        store.append_event(version.model, Some(version.id), event, self.actor, &self.now.to_string())
+        store.append_event(version.model, Some(version.id), event, self.actor, &self.now.to_string())?;
+        webhooks::notify(store, Subject::Version(version), event, self)
     }
 
     fn append_to_model(
         &self,
         store: &mut dyn WriteStore,
-        model: ModelKey,
+        model: &Model,
         event: &EventDraft,
     ) -> Result<(), StoreError> {
-        store.append_event(model, None, event, self.actor, &self.now.to_string())
+        store.append_event(model.key, None, event, self.actor, &self.now.to_string())?;
+        webhooks::notify(store, Subject::Model(model), event, self)
     }
 
     /// Returns the next `updated_at` of a version, which always increases.
@@ -110,7 +118,7 @@ pub fn register(
     if reuse == LabelReuse::ForSameBytes {
         draft.check_same_bytes(&store.spent_digests(&draft.name, &draft.label)?)?;
     }
-    let incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
+    let mut incumbent = find_incumbent(store, &draft.name, None, draft.status, Some(&metrics), context)?;
     let model = match model {
         Some(model) => model.key,
         None => {
@@ -118,7 +126,7 @@ pub fn register(
             store.insert_model(model, Numbering::Continued)?.key
         }
     };
-    demote(store, incumbent.as_ref(), context)?;
+    demote(store, incumbent.as_mut(), context)?;
     let version = store.insert(draft, model, context.now)?;
     record_status(store, &version, None, incumbent.as_ref(), None, context)?;
     context.append(store, &version, &event)?;
@@ -187,8 +195,8 @@ fn write_update(
     let event = context.checked(EventDraft::update(fields))?;
     let event = event.with_values(before.values(fields), after.values(fields));
     let (now, metrics) = (after.status, after.metrics.as_deref());
-    let incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
-    demote(store, incumbent.as_ref(), context)?;
+    let mut incumbent = find_incumbent(store, &after.name, Some(before.status), now, metrics, context)?;
+    demote(store, incumbent.as_mut(), context)?;
     store.update(before, &after)?;
     if before.status != now {
         store.touch_model(after.model, &after.updated_at)?;

@@ -1,6 +1,6 @@
 //! A delivery: one event for one webhook, attempted until it is delivered or parked.
 
-use crate::{model::ModelKey, query::Cursor, text_enum::text_enum, timestamp::Timestamp};
+use crate::{model::ModelKey, text_enum::text_enum, timestamp::Timestamp};
 
 use super::{Form, Webhook, WebhookId, payload};
 
@@ -110,6 +110,8 @@ pub struct Message {
 impl Delivery {
     /// The name of the list of deliveries in its cursors.
     pub const LIST_NAME: &str = "deliveries.desc";
+    /// Deliveries on a page by default, and at most.
+    pub const LIMITS: (i64, i64) = (100, 500);
 
     /// Returns what is sent. With the time in it, an id means one event even in a registry that was restored from a backup.
     #[must_use]
@@ -145,19 +147,6 @@ fn pause_ms(attempts: i64, first_pause_ms: u64, random: f64) -> u64 {
     let doublings = attempts.saturating_sub(1).clamp(0, 32);
     let pause = first_pause_ms.saturating_mul(1 << doublings).min(MAX_PAUSE_MS);
     (pause as f64 * (0.8 + 0.4 * random)) as u64
-}
-
-/// A query for a page of a webhook's deliveries, newest first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct DeliveryQuery {
-    /// The `uid` of the webhook.
-    pub webhook: String,
-    /// Only those in this state.
-    pub state: Option<DeliveryState>,
-    /// The maximum number of deliveries on the page.
-    pub limit: u32,
-    /// The end of the previous page.
-    pub before: Option<Cursor>,
 }
 
 /// Which deliveries are sent again.

@@ -173,7 +173,7 @@ fn names_and_events_are_refused_in_mlflows_words() {
     {
         assert_eq!(mlflow::check_name(name).is_ok(), good, "{name}");
     }
-    assert_eq!(mlflow::check_name(&"a".repeat(64)).is_ok(), false);
+    assert!(mlflow::check_name(&"a".repeat(64)).is_err());
     assert_eq!(mlflow::parse_event("MODEL_VERSION", "CREATED").unwrap(), "model_version.created");
     assert_eq!(
         mlflow::parse_event("REGISTERED_MODEL", "SET").unwrap_err(),

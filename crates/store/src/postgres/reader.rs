@@ -65,7 +65,7 @@ impl PostgresReader {
     }
 
     /// Runs a read, and again if its connection was lost before `has_shown` was set.
-    fn read<T>(
+    pub(super) fn read<T>(
         &mut self,
         has_shown: &Cell<bool>,
         read: impl FnMut(&mut Connection) -> Result<T, Failure>,

@@ -25,6 +25,7 @@ use super::{
     upkeep::WalUpkeep,
     wal,
     watched_files::WatchedFiles,
+    webhooks::WebhookState,
 };
 
 /// Older SQLite has a bug in resetting the WAL that can lose committed writes.
@@ -41,6 +42,7 @@ pub struct SqliteWriter {
     pub(super) is_wal_rescued: bool,
     /// When the WAL is checkpointed and restarted.
     pub(super) upkeep: WalUpkeep,
+    pub(super) webhooks: WebhookState,
     /// Released last, once the connection is closed.
     _lock: DatabaseLock,
 }
@@ -89,6 +91,7 @@ impl SqliteWriter {
             files: WatchedFiles::of(options),
             is_wal_rescued: false,
             upkeep: WalUpkeep::new(Arc::default()),
+            webhooks: WebhookState::default(),
             _lock: lock,
         })
     }

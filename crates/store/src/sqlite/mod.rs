@@ -29,6 +29,7 @@ mod trash;
 mod upkeep;
 mod wal;
 mod watched_files;
+mod webhooks;
 
 pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{SqliteReader, SqliteWriter};

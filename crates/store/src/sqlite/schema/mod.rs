@@ -14,8 +14,9 @@ pub(super) use tables::{
 };
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300. Files
-/// of 300 and 301 had counting triggers, those of 400 no models, those of 500 neither manifests nor what MLflow shows.
-pub const SCHEMA_VERSION: i64 = 501;
+/// of 300 and 301 had counting triggers, those of 400 no models, those of 500 neither manifests nor what MLflow shows, those of 501
+/// no webhooks.
+pub const SCHEMA_VERSION: i64 = 502;
 
 /// Returns true if the file is not empty and has an older schema.
 pub(super) fn needs_upgrade(connection: &Connection) -> rusqlite::Result<bool> {
