@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, bounded};
+
 use crate::{
     domain::Timestamp,
     store::{Backend, ReadStore, StoreError, WriteStore},
@@ -53,6 +55,8 @@ struct Actors {
     writer: Mailbox<BoxedWriteJob>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     probe: Probe,
+    /// Receives after commits that added deliveries to webhooks.
+    deliveries: Receiver<()>,
 }
 
 impl Database {
@@ -81,15 +85,17 @@ impl Database {
         let mut writers = vec![writer];
         writers.extend(backend.further_writers());
         let is_alone = writers.len() == 1;
+        let (added, deliveries) = bounded(1);
         let writers = writers.into_iter().map(|writer| {
             let (backend, maintenance) = (Arc::clone(&backend), Arc::clone(&maintenance));
-            Writer::new(writer, backend, maintenance, counts.clone(), is_alone)
+            Writer::new(writer, backend, maintenance, counts.clone(), added.clone(), is_alone)
         });
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
             writer: Mailbox::start("write", options.write_queue, writers.collect(), refused("write")),
             maintenance,
             probe: Probe::default(),
+            deliveries,
         };
         Ok(Self { actors: Arc::new(actors) })
     }
@@ -127,6 +133,37 @@ impl Database {
         let (job, answer) = writer::job(write, false);
         self.actors.writer.send(job)?;
         answer.await.unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Runs an operation as [`Database::read`] does. Blocks; called outside of any asynchronous context.
+    ///
+    /// # Errors
+    /// See [`ActorError`].
+    pub(super) fn read_blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn ReadStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorError> {
+        let (job, answer) = reader::job(read);
+        self.actors.readers.send(job)?;
+        answer.blocking_recv().unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Runs an operation as [`Database::write`] does. Blocks; called outside of any asynchronous context.
+    ///
+    /// # Errors
+    /// See [`ActorError`].
+    pub(super) fn write_blocking<T: Send + 'static>(
+        &self,
+        write: impl Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorError> {
+        let (job, answer) = writer::job(write, false);
+        self.actors.writer.send(job)?;
+        answer.blocking_recv().unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Returns what receives after commits that added deliveries to webhooks.
+    pub(super) fn deliveries(&self) -> Receiver<()> {
+        self.actors.deliveries.clone()
     }
 
     /// Returns the depth of each queue.

@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod database;
+mod deliveries;
 mod hasher;
 mod mailbox;
 mod maintenance;
@@ -15,6 +16,7 @@ mod writer;
 
 pub use artifacts::{ArtifactOptions, Artifacts, Bytes, UploadWriter};
 pub use database::{Database, DatabaseOptions};
+pub use deliveries::{Deliverer, DeliveryOptions};
 pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;
 pub use probe::NotReady;

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -125,6 +126,8 @@ pub(super) struct Writer<B: Backend> {
     backend: Arc<B>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     counts: Writing,
+    /// Gets a message after commits that added deliveries to webhooks.
+    deliveries: Sender<()>,
     /// True if there is no other writer.
     is_alone: bool,
     /// True if the connection must be replaced before it is used again.
@@ -137,10 +140,11 @@ impl<B: Backend> Writer<B> {
         backend: Arc<B>,
         maintenance: Arc<Mailbox<MaintenanceJob>>,
         counts: Writing,
+        deliveries: Sender<()>,
         is_alone: bool,
     ) -> Self {
         counts.writable.set(1);
-        Self { store, backend, maintenance, counts, is_alone, distrusted: false }
+        Self { store, backend, maintenance, counts, deliveries, is_alone, distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves those that need another one: the
@@ -195,6 +199,10 @@ impl<B: Backend> Writer<B> {
         }
         self.record(begun, run.len(), outcome.as_ref().err());
         let retried = self.answer(run, &outcome);
+        if self.store.take_deliveries() {
+            // A message that waits already says the same.
+            let _ = self.deliveries.try_send(());
+        }
         retried.into_iter().rev().for_each(|job| waiting.push_front(job));
     }
 

@@ -134,6 +134,16 @@ impl Hashing {
     }
 }
 
+metrics! {
+    /// Deliveries of events to webhooks.
+    Deliveries {
+        pending: Gauge = Gauge::default(), "registry_webhook_deliveries_pending", "Deliveries to webhooks that are to be sent";
+        delivered: Counter = Counter::default(), "registry_webhook_deliveries_delivered", "Deliveries that a receiver has taken";
+        failed: Counter = Counter::default(), "registry_webhook_attempts_failed", "Attempts of deliveries that failed";
+        parked: Counter = Counter::default(), "registry_webhook_deliveries_parked", "Deliveries that failed for a day and are not attempted again";
+    }
+}
+
 /// The metrics of one server.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "see their types")]
@@ -143,6 +153,7 @@ pub struct Telemetry {
     pub queues: Queues,
     pub writing: Writing,
     pub hashing: Hashing,
+    pub deliveries: Deliveries,
     registry: Registry,
 }
 
@@ -167,6 +178,7 @@ impl Telemetry {
             queues: Queues::new(&mut registry),
             writing: Writing::new(&mut registry),
             hashing: Hashing::new(&mut registry),
+            deliveries: Deliveries::new(&mut registry),
             registry,
         }
     }

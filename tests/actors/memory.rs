@@ -221,7 +221,7 @@ impl ReadWebhooks for MemoryReader {
         absent()
     }
 
-    fn due_webhooks(&mut self, _: i64, _: usize) -> Result<Vec<(WebhookId, usize)>, StoreError> {
+    fn due_webhooks(&mut self, _: &dyn Fn() -> i64, _: usize) -> Result<Vec<(WebhookId, usize)>, StoreError> {
         absent()
     }
 

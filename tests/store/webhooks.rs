@@ -181,9 +181,9 @@ pub fn deliveries_of_a_model_are_claimed_in_order_and_hold_back_no_other_model(s
     for (model, label) in [("m", "1"), ("n", "1"), ("m", "2"), ("m", "3")] {
         register(store, model, label);
     }
-    assert_eq!(store.reader().due_webhooks(NOW - 1, 9).unwrap(), []);
-    assert_eq!(store.reader().due_webhooks(NOW, 9).unwrap(), [(id, 2)]);
-    assert_eq!(store.reader().due_webhooks(NOW, 1).unwrap(), [(id, 1)]);
+    assert_eq!(store.reader().due_webhooks(&|| NOW - 1, 9).unwrap(), [(id, 0)]);
+    assert_eq!(store.reader().due_webhooks(&|| NOW, 9).unwrap(), [(id, 2)]);
+    assert_eq!(store.reader().due_webhooks(&|| NOW, 1).unwrap(), [(id, 1)]);
     let first = claim(store, id, NOW).unwrap();
     assert_eq!(first.webhook.uid, "w");
     let events = |claim: &Claim| claim.deliveries.iter().map(|kept| kept.event).collect::<Vec<_>>();
@@ -259,7 +259,7 @@ pub fn a_receiver_that_is_gone_disables_its_webhook(store: &mut impl Fixture) {
     assert_eq!((disabled.is_active, disabled.disabled_because.as_deref()), (false, Some("it answered 410")));
     register(store, "m", "2");
     assert_eq!(types(store, id), ["m create"]);
-    assert_eq!(store.reader().due_webhooks(i64::MAX, 9).unwrap(), []);
+    assert_eq!(store.reader().due_webhooks(&|| i64::MAX, 9).unwrap(), []);
     assert_eq!(claim(store, id, NOW + 3_600_000), None);
     let refused = run(store, |store, context| {
         operations::replay_deliveries(store, "w", &Replay::Since(0), context.now)

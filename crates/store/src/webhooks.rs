@@ -126,9 +126,13 @@ pub(crate) trait Changes: Statements {
 pub trait ReadWebhooks {
     /// Returns all webhooks, the newest first.
     fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError>;
-    /// Returns the active webhooks that have deliveries to be sent now, each with the number of models they are about, at most
-    /// `most`.
-    fn due_webhooks(&mut self, now_ms: i64, most: usize) -> Result<Vec<(WebhookId, usize)>, StoreError>;
+    /// Returns the active webhooks that have deliveries pending, each with the number of models of which some are to be sent now,
+    /// at most `most`. `now_ms` is only asked if there are any.
+    fn due_webhooks(
+        &mut self,
+        now_ms: &dyn Fn() -> i64,
+        most: usize,
+    ) -> Result<Vec<(WebhookId, usize)>, StoreError>;
     /// Returns a page of a webhook's deliveries, newest first: at most `limit` before the delivery `before`.
     fn deliveries(
         &mut self,
@@ -188,17 +192,20 @@ impl<S: Statements> ReadWebhooks for S {
         self.rows(ALL, &[])?.into_iter().map(webhook).collect()
     }
 
-    fn due_webhooks(&mut self, now_ms: i64, most: usize) -> Result<Vec<(WebhookId, usize)>, StoreError> {
+    fn due_webhooks(
+        &mut self,
+        now_ms: &dyn Fn() -> i64,
+        most: usize,
+    ) -> Result<Vec<(WebhookId, usize)>, StoreError> {
         let mut due = Vec::new();
         for row in self.rows(WITH_PENDING, &[])? {
             let webhook = webhook(row)?;
             if webhook.is_active {
                 let limit = i64::try_from(most).unwrap_or(i64::MAX);
-                let values = [Value::Integer(webhook.id), Value::Integer(now_ms), Value::Integer(limit)];
+                let values = [Value::Integer(webhook.id), Value::Integer(now_ms()), Value::Integer(limit)];
                 due.push((webhook.id, self.rows(DUE, &values)?.len()));
             }
         }
-        due.retain(|(_, models)| *models > 0);
         Ok(due)
     }
 
