@@ -9,11 +9,12 @@ mod hub;
 mod mlflow;
 mod models;
 mod ordered;
+mod webhooks;
 
 use std::sync::Arc;
 
 use crate::{
-    actors::{Artifacts, Database, Hasher, NotReady, QueueDepth},
+    actors::{Artifacts, Database, Deliverer, Hasher, NotReady, QueueDepth},
     domain::{
         Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition, Refusal,
         Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery, json::compact, suites::suites,
@@ -84,6 +85,7 @@ pub type Result<T> = std::result::Result<T, RegistryError>;
 pub struct Registry {
     parts: Arc<Parts>,
     artifacts: Option<Artifacts>,
+    deliverer: Option<Deliverer>,
 }
 
 struct Parts {
@@ -99,7 +101,7 @@ impl Registry {
     /// Creates a registry from its actors.
     #[must_use]
     pub fn new(database: Database, hasher: Hasher, rules: Rules, clock: Clock) -> Self {
-        Self { parts: Arc::new(Parts { database, hasher, rules, clock }), artifacts: None }
+        Self { parts: Arc::new(Parts { database, hasher, rules, clock }), artifacts: None, deliverer: None }
     }
 
     /// Reads the store, on one of its readers.
@@ -264,6 +266,7 @@ impl Registry {
 
     /// Finishes the queued jobs and stops the actors. Blocks; call it once.
     pub fn close(&self) {
+        self.deliverer.iter().for_each(Deliverer::close);
         self.parts.hasher.close();
         self.artifacts.iter().for_each(Artifacts::close);
         self.parts.database.close();

@@ -174,7 +174,9 @@ async fn serve(
             Some(opened.map_err(|error| Failure::failed(format!("--artifact-store: {error}")))?)
         }
     };
-    let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    let registry = Registry::new(database, hasher, settings.rules.clone(), clock)
+        .with_artifacts(artifacts)
+        .with_deliveries(&settings.deliveries, &telemetry);
     let address = listener.local_addr().map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -18,6 +18,7 @@ use crate::{
     filter::{Attribute, Field, Filter, Scope},
     limits::check_name,
     refusal::Refusal,
+    text_enum::text_enum,
     timestamp::Timestamp,
     version::Version,
 };
@@ -41,6 +42,15 @@ pub enum Form {
     V1,
     /// MLflow's API.
     Mlflow,
+}
+
+text_enum! {
+    /// Says if events are delivered to a webhook.
+    #[allow(missing_docs, reason = "the names are self-explanatory")]
+    WebhookStatus {
+        Active = "active",
+        Disabled = "disabled",
+    }
 }
 
 /// A subscription to events.
@@ -104,18 +114,17 @@ pub struct WebhookPatch {
 }
 
 impl WebhookPatch {
-    /// Returns what is wrong with the values, by field. Events of MLflow are checked by [`mlflow::parse_event`].
+    /// Returns what is wrong with the values, by field.
     #[must_use]
     pub fn faults(&self, form: Form) -> Vec<(&'static str, String)> {
         let name =
             self.name.as_deref().map(|name| check_name("name", name).map_err(|error| error.to_string()));
         let given = |text: &Option<Option<String>>| text.clone().flatten();
-        let events = self.events.as_deref().filter(|_| form == Form::V1);
         let secret = self.secret.as_ref().filter(|_| form == Form::V1);
         let checks = [
             ("name", name),
             ("url", self.url.as_deref().map(|url| parse_url(url).map(drop))),
-            ("events", events.map(check_events)),
+            ("events", self.events.as_deref().map(|events| check_events(form, events))),
             ("model", given(&self.model).map(|glob| check_glob(&glob))),
             ("filter", given(&self.filter).map(|filter| parse_filter(&filter).map(drop))),
             ("secret", secret.map(Secret::check)),
@@ -183,7 +192,11 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     }
 }
 
-fn check_events(events: &[String]) -> Result<(), String> {
+fn check_events(form: Form, events: &[String]) -> Result<(), String> {
+    if form == Form::Mlflow {
+        let parts = events.iter().map(|event| mlflow::parts(event));
+        return parts.map(|(entity, action)| mlflow::parse_event(entity, action).map(drop)).collect();
+    }
     match events.iter().find(|event| EventKind::parse(event).is_none()) {
         None => Ok(()),
         Some(unknown) => {

@@ -13,6 +13,7 @@ mod scores;
 mod search;
 mod tags;
 mod versions;
+mod webhooks;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -59,6 +60,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             aliases::delete,
             aliases::history,
             aliases::rollback,
+        ],
+        "v1: webhooks" => [
+            webhooks::list,
+            webhooks::create,
+            webhooks::get,
+            webhooks::update,
+            webhooks::delete,
+            webhooks::test,
+            webhooks::deliveries,
+            webhooks::replay,
         ],
         "v1: audit" => [events::list, events::whoami],
     }

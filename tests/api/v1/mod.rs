@@ -13,6 +13,7 @@ mod search;
 mod strict;
 mod trash;
 mod versions;
+mod webhooks;
 
 use serde_json::{Value, json};
 
