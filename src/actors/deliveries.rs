@@ -153,12 +153,6 @@ struct Dispatcher {
 impl Dispatcher {
     fn run(self) {
         let shared = &self.shared;
-        while let Err(error) = shared.database.write_blocking(|store| store.release_deliveries()) {
-            if shared.is_closing() || matches!(error, ActorError::Closed) {
-                return;
-            }
-            thread::sleep(RETRY_INTERVAL);
-        }
         let retry = RETRY_INTERVAL.min(Duration::from_millis(shared.first_pause_ms.max(10)));
         let mut pruned = Instant::now();
         while !shared.is_closing() {

@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Tasks and their commands, in order.
-const GROUPS: [(&str, &[&str]); 7] = [
+const GROUPS: [(&str, &[&str]); 8] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch", "import"]),
     ("Get files", &["pull", "cat"]),
@@ -24,6 +24,7 @@ const GROUPS: [(&str, &[&str]); 7] = [
     ),
     ("Change", &["bench", "promote", "rollback", "update", "delete", "restore"]),
     ("Models, aliases and tags", &["model", "alias", "tag"]),
+    ("Call other systems", &["webhook"]),
     ("This program", &["config", "completions", "man"]),
 ];
 

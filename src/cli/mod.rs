@@ -112,6 +112,8 @@ mod verify_folder;
 mod version_arg;
 #[cfg(feature = "objects")]
 mod watch;
+#[cfg(feature = "cli")]
+mod webhook;
 
 #[cfg(feature = "objects")]
 pub use pull::CACHE_VARIABLES;
@@ -194,6 +196,7 @@ commands! {
     #[cfg(feature = "cli")] model::Model
     #[cfg(feature = "cli")] alias::Alias
     #[cfg(feature = "cli")] tag::Tag
+    #[cfg(feature = "cli")] webhook::Webhook
     #[cfg(feature = "cli")] show_config::Config
 }
 

@@ -278,10 +278,6 @@ impl WriteWebhooks for MemoryWriter {
         absent()
     }
 
-    fn release_deliveries(&mut self) -> Result<(), StoreError> {
-        absent()
-    }
-
     fn prune_deliveries(&mut self, _: i64, _: i64) -> Result<Option<i64>, StoreError> {
         absent()
     }

@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 33] = [
+const COMMANDS: [&[&str]; 39] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
@@ -45,6 +45,12 @@ const COMMANDS: [&[&str]; 33] = [
     &["alias", "delete", "m", "a"],
     &["tag", "set", "m#1", "k", "v"],
     &["tag", "delete", "m", "k", "--model"],
+    &["webhook", "list"],
+    &["webhook", "create", "w", "--url", "https://ci.example.org/"],
+    &["webhook", "update", "w", "--disable"],
+    &["webhook", "test", "w"],
+    &["webhook", "deliveries", "w"],
+    &["webhook", "replay", "w", "--event", "1"],
 ];
 
 #[test]
@@ -236,6 +242,13 @@ fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
         &["alias", "set", "m", "latest", "m:v1"],
         &["tag", "set", "m:v1"],
         &["tag", "set", "m", "k", "v"],
+        &["webhook", "create", "w"],
+        &["webhook", "update", "w"],
+        &["webhook", "update", "w", "--enable", "--disable"],
+        &["webhook", "deliveries", "w", "--state", "lost"],
+        &["webhook", "replay", "w"],
+        &["webhook", "replay", "w", "--event", "1", "--since", "2026-01-31"],
+        &["webhook", "replay", "w", "--since", "yesterday"],
         &["show", "m@latest"],
         &["show", " 7"],
         &["nonsense"],

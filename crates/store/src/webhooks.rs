@@ -66,7 +66,8 @@ const PAGE: &str = concat!(
     " FROM webhook_deliveries WHERE webhook_id = $1 AND id < $2 AND ($3 = '' OR state = $3) ORDER BY id DESC LIMIT $4"
 );
 const CLAIM: &str = "UPDATE webhook_deliveries SET due_ms = $1, claimed = 1 WHERE id = $2";
-const RELEASE: &str =
+/// Makes what a former process has claimed due, where no other one may be sending it.
+pub(crate) const RELEASE: &str =
     "UPDATE webhook_deliveries SET due_ms = created_ms, claimed = 0 WHERE claimed = 1 AND state = 'pending'";
 /// No parameter is null, whose type PostgreSQL would not know.
 const FINISH: &str = "UPDATE webhook_deliveries SET state = $1, due_ms = $2, attempts = $3, attempted_ms = nullif($4, 0), \
@@ -117,8 +118,6 @@ pub(crate) trait Changes: Statements {
     fn subscriptions_changed(&mut self) -> Result<(), StoreError>;
     /// Notes that the transaction has added a delivery.
     fn delivery_added(&mut self);
-    /// Returns true if no other server uses the database.
-    fn is_alone(&self) -> bool;
 }
 
 /// Reads webhooks and deliveries.
@@ -181,8 +180,6 @@ pub trait WriteWebhooks {
         replay: &Replay,
         now_ms: i64,
     ) -> Result<u64, StoreError>;
-    /// Makes the deliveries due that a former process has claimed, if no other server may be sending them.
-    fn release_deliveries(&mut self) -> Result<(), StoreError>;
     /// Deletes old deliveries among those after `after`. Returns where to go on, if there may be more.
     fn prune_deliveries(&mut self, now_ms: i64, after: i64) -> Result<Option<i64>, StoreError>;
 }
@@ -364,13 +361,6 @@ impl<S: Changes> WriteWebhooks for S {
             self.change(sql, &[Value::Integer(now_ms), Value::Integer(webhook), Value::Integer(of)])?;
         self.delivery_added();
         Ok(rows.len() as u64)
-    }
-
-    fn release_deliveries(&mut self) -> Result<(), StoreError> {
-        if self.is_alone() {
-            self.change(RELEASE, &[])?;
-        }
-        Ok(())
     }
 
     fn prune_deliveries(&mut self, now_ms: i64, after: i64) -> Result<Option<i64>, StoreError> {

@@ -43,7 +43,8 @@ impl ValueFormat {
             "checkpoint_size_bytes" | "config_size_bytes" | "size_bytes" | "total_bytes" => Self::Size,
             "status" => Self::Status,
             "aliases" | "tags" => Self::Pairs,
-            "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until" => {
+            "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until"
+            | "next_attempt_at" | "attempted_at" => {
                 if wide {
                     Self::Second
                 } else {

@@ -162,12 +162,11 @@ pub(super) async fn delete(mut call: Call) -> Answer {
     responses(
         (status = 200, description = "What the receiver answered.", body = WebhookTest),
         (status = 404, description = "There is no such webhook.", body = Failure),
-        TooLarge, DoesNotFit,
+        DoesNotFit,
     ),
 )]
 pub(super) async fn test(mut call: Call) -> Answer {
     let id = call.path_text(2)?;
-    call.optional_body(BodyLimit::Write).await?.finish();
     call.check()?;
     let attempt = call.registry().test_webhook(&id, None).await?.attempt;
     Ok(HttpResponse::Ok().json(json!({

@@ -120,8 +120,4 @@ impl Changes for PostgresWriter {
     fn delivery_added(&mut self) {
         self.webhooks.has_added = true;
     }
-
-    fn is_alone(&self) -> bool {
-        false
-    }
 }

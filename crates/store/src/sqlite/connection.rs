@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use registry_domain::Timestamp;
 
-use crate::{SnapshotStore, StoreError};
+use crate::{SnapshotStore, StoreError, webhooks::RELEASE};
 
 use super::{
     error_codes::is_sync_failure,
@@ -84,6 +84,7 @@ impl SqliteWriter {
         keep_wal_on_close(&connection, false).map_err(failed)?;
         use_wal(&connection, options)?;
         schema::migrate(&mut connection, now).map_err(failed)?;
+        connection.execute(RELEASE, []).map_err(failed)?;
         Ok(Self {
             connection,
             busy_timeout: options.busy_timeout,

@@ -96,8 +96,4 @@ impl Changes for SqliteWriter {
     fn delivery_added(&mut self) {
         self.webhooks.has_added = true;
     }
-
-    fn is_alone(&self) -> bool {
-        true
-    }
 }
