@@ -46,7 +46,7 @@ const COMMANDS: [&[&str]; 39] = [
     &["tag", "set", "m#1", "k", "v"],
     &["tag", "delete", "m", "k", "--model"],
     &["webhook", "list"],
-    &["webhook", "create", "w", "--url", "https://ci.example.org/"],
+    &["webhook", "create", "w", "https://ci.example.org/"],
     &["webhook", "update", "w", "--disable"],
     &["webhook", "test", "w"],
     &["webhook", "deliveries", "w"],

@@ -20,14 +20,14 @@ use crate::{
 const CREATE_EXAMPLES: &str = "\
 Examples:
   All events of all models:
-    registry webhook create audit --url https://log.example.org/hook
+    registry webhook create audit https://log.example.org/hook
   Versions of some models that enter or leave production:
-    registry webhook create deploy --url https://ci.example.org/hook --model 'tiny-*' \\
+    registry webhook create deploy https://ci.example.org/hook --model 'tiny-*' \\
       --event promote --event auto_demote
   Only versions of a team:
-    registry webhook create nlp --url https://nlp.example.org/hook --filter \"tags.team = 'nlp'\"
+    registry webhook create nlp https://nlp.example.org/hook --filter \"tags.team = 'nlp'\"
   For a script:
-    registry webhook create ci --url https://ci.example.org/hook -o json | jq -r .secret
+    registry webhook create ci https://ci.example.org/hook -o json | jq -r .secret
 
 The secret, by which the receiver recognizes calls, is shown once.";
 
@@ -78,7 +78,6 @@ pub(super) struct Create {
     /// A name for it
     name: String,
     /// Where to call; an address that is not public needs --webhook-allow of the server
-    #[arg(long)]
     url: String,
     #[command(flatten)]
     subscription: Subscription,
@@ -111,7 +110,7 @@ fn show_secret(printer: Printer, webhook: &Value, done: &str) -> Result<(), Fail
 const UPDATE_EXAMPLES: &str = "\
 Examples:
   Another address:
-    registry webhook update deploy --url https://ci2.example.org/hook
+    registry webhook update deploy --to https://ci2.example.org/hook
   A new secret; for a day, calls are signed with the former one too:
     registry webhook update deploy --rotate-secret
   Off and on; events in between are not kept for it:
@@ -129,9 +128,9 @@ pub(super) struct Update {
     /// Another name
     #[arg(long)]
     name: Option<String>,
-    /// Another address
-    #[arg(long)]
-    url: Option<String>,
+    /// Another URL to call
+    #[arg(long, value_name = "URL")]
+    to: Option<String>,
     #[command(flatten)]
     subscription: Subscription,
     /// Events of all types
@@ -164,7 +163,7 @@ impl Update {
         let mut body = self.subscription.body()?;
         let given = [
             ("name", self.name.map(Value::from)),
-            ("url", self.url.map(Value::from)),
+            ("url", self.to.map(Value::from)),
             ("events", self.all_events.then(|| json!([]))),
             ("model", self.any_model.then_some(Value::Null)),
             ("filter", self.no_filter.then_some(Value::Null)),

@@ -13,7 +13,7 @@ use crate::client::V1;
 const EXAMPLES: &str = "\
 Examples:
   Call a CI server when a version enters or leaves production:
-    registry webhook create deploy --url https://ci.example.org/hook \\
+    registry webhook create deploy https://ci.example.org/hook \\
       --event promote --event auto_demote --filter \"status = 'production'\"
   Does it answer:
     registry webhook test deploy
