@@ -32,6 +32,7 @@ pub enum Reply {
 #[derive(Debug, Clone)]
 pub struct Received {
     pub path: String,
+    #[allow(dead_code, reason = "no binary uses all")]
     pub headers: HashMap<String, String>,
     pub body: String,
 }

@@ -12,6 +12,7 @@ mod pages;
 mod search;
 mod server;
 mod versions;
+mod webhooks;
 
 use actix_web::{
     Route,
@@ -57,6 +58,12 @@ fn endpoints() -> Vec<Endpoint> {
         (Method::GET, "model-versions/search", || web::to(search::versions)),
         (Method::POST, "model-versions/set-tag", || web::to(versions::set_tag)),
         (Method::DELETE, "model-versions/delete-tag", || web::to(versions::delete_tag)),
+        (Method::POST, "webhooks", || web::to(webhooks::create)),
+        (Method::GET, "webhooks", || web::to(webhooks::list)),
+        (Method::GET, "webhooks/{id}", || web::to(webhooks::get)),
+        (Method::PATCH, "webhooks/{id}", || web::to(webhooks::update)),
+        (Method::DELETE, "webhooks/{id}", || web::to(webhooks::delete)),
+        (Method::POST, "webhooks/{id}/test", || web::to(webhooks::test)),
     ];
     calls
         .into_iter()

@@ -3,6 +3,7 @@
 mod bad_input;
 mod rules;
 mod versions;
+mod webhooks;
 
 use serde_json::{Value, json};
 
