@@ -12,12 +12,12 @@ use std::{
 use serde_json::Value;
 
 /// How long a test waits for what must come.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the receiver does with a request.
 #[derive(Debug, Clone)]
 #[allow(dead_code, reason = "no binary uses all")]
-pub enum Reply {
+pub(crate) enum Reply {
     Status(u16),
     Redirect(String),
     /// It answers never.
@@ -30,22 +30,22 @@ pub enum Reply {
 
 /// A request that came.
 #[derive(Debug, Clone)]
-pub struct Received {
-    pub path: String,
-    #[allow(dead_code, reason = "no binary uses all")]
-    pub headers: HashMap<String, String>,
-    pub body: String,
+#[allow(dead_code, reason = "no binary uses all")]
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Received {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 type Decide = dyn Fn(&Received) -> Reply + Send + Sync;
 
-pub struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
 }
@@ -53,12 +53,12 @@ pub struct Receiver {
 #[allow(dead_code, reason = "no binary uses all")]
 impl Receiver {
     /// Starts a receiver that takes everything.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(|_| Reply::Status(204))
     }
 
     /// Starts a receiver that answers as `decide` says.
-    pub fn with(decide: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) fn with(decide: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Vec<Received>>>::default();
@@ -72,18 +72,18 @@ impl Receiver {
         Self { address, received }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// Returns what has come so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
     /// Waits until this many requests have come, and returns all.
     #[track_caller]
-    pub fn wait_for(&self, count: usize) -> Vec<Received> {
+    pub(crate) fn wait_for(&self, count: usize) -> Vec<Received> {
         until(&format!("{count} requests"), || {
             let received = self.received();
             (received.len() >= count).then_some(received)
@@ -93,7 +93,7 @@ impl Receiver {
 
 /// Waits until `find` returns something.
 #[track_caller]
-pub fn until<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = find() {

@@ -194,8 +194,8 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
 
 fn check_events(form: Form, events: &[String]) -> Result<(), String> {
     if form == Form::Mlflow {
-        let parts = events.iter().map(|event| mlflow::parts(event));
-        return parts.map(|(entity, action)| mlflow::parse_event(entity, action).map(drop)).collect();
+        let mut parts = events.iter().map(|event| mlflow::parts(event));
+        return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
     }
     match events.iter().find(|event| EventKind::parse(event).is_none()) {
         None => Ok(()),

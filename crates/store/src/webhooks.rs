@@ -196,8 +196,7 @@ impl<S: Statements> ReadWebhooks for S {
     ) -> Result<Vec<(WebhookId, usize)>, StoreError> {
         let mut due = Vec::new();
         for row in self.rows(WITH_PENDING, &[])? {
-            let webhook = webhook(row)?;
-            if webhook.is_active {
+            if let Some(webhook) = webhook(row).ok().filter(|webhook| webhook.is_active) {
                 let limit = i64::try_from(most).unwrap_or(i64::MAX);
                 let values = [Value::Integer(webhook.id), Value::Integer(now_ms()), Value::Integer(limit)];
                 due.push((webhook.id, self.rows(DUE, &values)?.len()));
@@ -240,9 +239,9 @@ impl<S: Changes> WriteWebhooks for S {
         if let Some(known) = self.cached_subscriptions()? {
             return Ok(known);
         }
-        let webhooks: Vec<_> =
-            self.rows(ALL, &[])?.into_iter().map(webhook).collect::<Result<Vec<_>, _>>()?;
-        let subscriptions = webhooks.iter().filter_map(Subscription::of).collect();
+        // One that can't be read must not end all writes; a check finds it.
+        let webhooks = self.rows(ALL, &[])?.into_iter().map(webhook).filter_map(Result::ok);
+        let subscriptions = webhooks.filter_map(|webhook| Subscription::of(&webhook)).collect();
         self.cache_subscriptions(&subscriptions);
         Ok(subscriptions)
     }

@@ -228,8 +228,7 @@ fn a_receiver_that_never_answers_or_answers_nonsense_holds_back_no_other() {
     let last = |webhook: &Value| {
         until("a failed attempt", || {
             let log = deliveries(&app, webhook);
-            let tried = log.iter().find(|one| one["attempts"].as_i64() > Some(1)).cloned();
-            tried
+            log.into_iter().find(|one| one["attempts"].as_i64() > Some(1))
         })
     };
     let redirected = last(&redirect);
