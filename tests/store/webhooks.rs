@@ -234,7 +234,7 @@ pub fn what_became_of_a_delivery_is_read_back_and_it_can_be_replayed(store: &mut
     let (page, rest) = store.reader().deliveries(id, None, 1, Some(delivered.id)).unwrap();
     assert_eq!((page[0].id, rest.next.is_none()), (parked.id, true));
     let (page, _) = store.reader().deliveries(id, Some(DeliveryState::Parked), 9, None).unwrap();
-    assert_eq!(page, [parked.clone()]);
+    assert_eq!(page, std::slice::from_ref(&parked));
 
     let replay = |store: &mut dyn WriteStore, replay: Replay| {
         operations::replay_deliveries(store, "w", &replay, Timestamp::from_unix_millis(NOW + 5))
