@@ -11,6 +11,7 @@ mod mlflow;
 mod models;
 mod ordered;
 mod policies;
+mod webhooks;
 
 use std::{
     cell::RefCell,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    actors::{Artifacts, Database, Feed, Hasher, NotReady, QueueDepth, Render},
+    actors::{Artifacts, Database, Deliverer, Feed, Hasher, NotReady, QueueDepth, Render},
     domain::{
         Architecture, Draft, Evaluation, Force, Gate, LabelReuse, Measurement, Patch, Precondition,
         Principal, Refusal, Scope, Status, Timestamp, Version, VersionRef, VersionRow, files::FileQuery,
@@ -116,6 +117,7 @@ pub type Result<T> = std::result::Result<T, RegistryError>;
 pub struct Registry {
     parts: Arc<Parts>,
     artifacts: Option<Artifacts>,
+    deliverer: Option<Deliverer>,
 }
 
 struct Parts {
@@ -135,6 +137,7 @@ impl Registry {
         Self {
             parts: Arc::new(Parts { database, hasher, rules, clock, keys: StoredKeys::default() }),
             artifacts: None,
+            deliverer: None,
         }
     }
 
@@ -312,6 +315,7 @@ impl Registry {
 
     /// Finishes the queued jobs and stops the actors. Blocks; call it once.
     pub fn close(&self) {
+        self.deliverer.iter().for_each(Deliverer::close);
         self.parts.hasher.close();
         self.artifacts.iter().for_each(Artifacts::close);
         self.parts.database.close();

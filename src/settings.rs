@@ -23,10 +23,10 @@ use stores::{artifact_options_from, password_file, postgres_options_from, sqlite
 use variables::Variables;
 
 use crate::{
-    actors::{ArtifactOptions, DatabaseOptions, HasherOptions},
+    actors::{ArtifactOptions, DatabaseOptions, DeliveryOptions, HasherOptions},
     artifact::{LocalRoot, blobs::StoreLocation},
     domain::Gate,
-    http::{Deadlines, Hosts, HttpOptions, Keys, MIN_KEY_CHARS, Proxies, is_origin},
+    http::{Deadlines, Hosts, HttpOptions, Keys, MIN_KEY_CHARS, Proxies, is_origin, parse_networks},
     registry::Rules,
     store::{
         postgres,
@@ -62,6 +62,10 @@ const MIN_ARTIFACT_THREADS: usize = 4;
 #[cfg(feature = "objects")]
 const BUCKET_THREADS: usize = 16;
 const ARTIFACT_QUEUE: usize = 1024;
+/// The pause after the first failed delivery to a webhook.
+const DEFAULT_WEBHOOK_RETRY_MS: u64 = 5_000;
+/// What `--dev` allows webhooks to call.
+const DEV_WEBHOOK_ALLOW: [&str; 2] = ["127.0.0.0/8", "::1"];
 const DEFAULT_LOG_LEVEL: &str = "info";
 /// Random bytes in the key that `--dev` creates.
 const DEV_KEY_BYTES: usize = 16;
@@ -95,6 +99,8 @@ pub struct Settings {
     pub hasher: HasherOptions,
     /// The artifact store, if there is one.
     pub artifacts: Option<ArtifactOptions>,
+    /// How webhooks are called.
+    pub deliveries: DeliveryOptions,
     /// The format of the log.
     pub log_format: LogFormat,
     /// The level or filter of the log.
@@ -235,6 +241,13 @@ impl Settings {
         {
             return Err(SettingsError::RedirectWithoutBucket);
         }
+        let mut allowed = variables.list(flags.webhook_allow, "WEBHOOK_ALLOW");
+        allowed.extend(DEV_WEBHOOK_ALLOW.iter().filter(|_| flags.dev).map(|network| (*network).to_owned()));
+        let deliveries = DeliveryOptions {
+            allowed: parse_networks(allowed.iter().map(String::as_str))
+                .map_err(|text| SettingsError::WebhookAllow { text })?,
+            first_pause_ms: number(flags.webhook_retry_ms, "WEBHOOK_RETRY_MS", DEFAULT_WEBHOOK_RETRY_MS),
+        };
         let root = variables.path(flags.local_path_root, "LOCAL_PATH_ROOT");
         let hasher = HasherOptions {
             hashers: count(flags.hashers, "HASHERS", DEFAULT_HASHERS),
@@ -271,6 +284,7 @@ impl Settings {
                 queue: ARTIFACT_QUEUE,
                 redirect,
             }),
+            deliveries,
             log_format: variables.choice(flags.log_format, "LOG_FORMAT"),
             log_level: flags
                 .log_level

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam_channel::{Receiver, bounded};
 use tokio::sync::watch;
 
 use crate::{
@@ -16,7 +17,7 @@ use super::{
     maintenance::{Maintainer, MaintenanceJob},
     probe::{NotReady, Probe},
     reader::{self, ReadJob, Reader},
-    writer::{self, BoxedWriteJob, Writer},
+    writer::{self, BoxedWriteJob, Notices, Writer},
 };
 
 /// Rounds of maintenance that may wait: one is enough, a second would find nothing left to do.
@@ -56,6 +57,8 @@ struct Actors {
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     probe: Probe,
     commits: watch::Receiver<()>,
+    /// Receives after commits that added deliveries to webhooks.
+    deliveries: Receiver<()>,
 }
 
 impl Database {
@@ -85,9 +88,11 @@ impl Database {
         writers.extend(backend.further_writers());
         let is_alone = writers.len() == 1;
         let (committed, commits) = watch::channel(());
+        let (added, deliveries) = bounded(1);
         let writers = writers.into_iter().map(|writer| {
             let (backend, maintenance) = (Arc::clone(&backend), Arc::clone(&maintenance));
-            Writer::new(writer, backend, maintenance, counts.clone(), committed.clone(), is_alone)
+            let notices = Notices { committed: committed.clone(), deliveries: added.clone() };
+            Writer::new(writer, backend, maintenance, counts.clone(), notices, is_alone)
         });
         let actors = Actors {
             readers: Mailbox::start("read", options.read_queue, readers, refused("read")),
@@ -95,6 +100,7 @@ impl Database {
             maintenance,
             probe: Probe::default(),
             commits,
+            deliveries,
         };
         Ok(Self { actors: Arc::new(actors) })
     }
@@ -138,6 +144,37 @@ impl Database {
     #[must_use]
     pub fn commits(&self) -> watch::Receiver<()> {
         self.actors.commits.clone()
+    }
+
+    /// Runs an operation as [`Database::read`] does. Blocks; called outside of any asynchronous context.
+    ///
+    /// # Errors
+    /// See [`ActorError`].
+    pub(super) fn read_blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn ReadStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorError> {
+        let (job, answer) = reader::job(read);
+        self.actors.readers.send(job)?;
+        answer.blocking_recv().unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Runs an operation as [`Database::write`] does. Blocks; called outside of any asynchronous context.
+    ///
+    /// # Errors
+    /// See [`ActorError`].
+    pub(super) fn write_blocking<T: Send + 'static>(
+        &self,
+        write: impl Fn(&mut dyn WriteStore) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ActorError> {
+        let (job, answer) = writer::job(write, false);
+        self.actors.writer.send(job)?;
+        answer.blocking_recv().unwrap_or(Err(ActorError::Closed))
+    }
+
+    /// Returns what receives after commits that added deliveries to webhooks.
+    pub(super) fn deliveries(&self) -> Receiver<()> {
+        self.actors.deliveries.clone()
     }
 
     /// Returns the depth of each queue.

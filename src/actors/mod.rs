@@ -6,6 +6,7 @@
 
 mod artifacts;
 mod database;
+mod deliveries;
 mod feed;
 mod hasher;
 mod mailbox;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use artifacts::{ArtifactOptions, Artifacts, Bytes, UploadWriter};
 pub use database::{Database, DatabaseOptions};
+pub use deliveries::{Deliverer, DeliveryOptions};
 pub use feed::{Batch, Feed, Joined, Render};
 pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::Sender;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -120,13 +121,21 @@ where
     }
 }
 
+/// Who hears of commits.
+#[derive(Clone)]
+pub(super) struct Notices {
+    /// Changes with each commit.
+    pub(super) committed: watch::Sender<()>,
+    /// Gets a message after commits that added deliveries to webhooks.
+    pub(super) deliveries: Sender<()>,
+}
+
 pub(super) struct Writer<B: Backend> {
     store: B::Writer,
     backend: Arc<B>,
     maintenance: Arc<Mailbox<MaintenanceJob>>,
     counts: Writing,
-    /// Changes with each commit.
-    committed: watch::Sender<()>,
+    notices: Notices,
     /// True if there is no other writer.
     is_alone: bool,
     /// True if the connection must be replaced before it is used again.
@@ -139,11 +148,11 @@ impl<B: Backend> Writer<B> {
         backend: Arc<B>,
         maintenance: Arc<Mailbox<MaintenanceJob>>,
         counts: Writing,
-        committed: watch::Sender<()>,
+        notices: Notices,
         is_alone: bool,
     ) -> Self {
         counts.writable.set(1);
-        Self { store, backend, maintenance, counts, committed, is_alone, distrusted: false }
+        Self { store, backend, maintenance, counts, notices, is_alone, distrusted: false }
     }
 
     /// Runs jobs from the front of `waiting` in one transaction and answers them. Leaves those that need another one: the
@@ -189,7 +198,7 @@ impl<B: Backend> Writer<B> {
         self.rollback();
         match &outcome {
             Ok(()) => {
-                self.committed.send_replace(());
+                self.notices.committed.send_replace(());
             }
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, operations = run.len(), "a transaction was not committed");
@@ -200,6 +209,10 @@ impl<B: Backend> Writer<B> {
         }
         self.record(begun, run.len(), outcome.as_ref().err());
         let retried = self.answer(run, &outcome);
+        if self.store.take_deliveries() {
+            // A message that waits already says the same.
+            let _ = self.notices.deliveries.try_send(());
+        }
         retried.into_iter().rev().for_each(|job| waiting.push_front(job));
     }
 

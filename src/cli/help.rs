@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Tasks and their commands, in order.
-const GROUPS: [(&str, &[&str]); 9] = [
+const GROUPS: [(&str, &[&str]); 10] = [
     ("Run a registry", &["serve", "health", "maintenance", "loadtest"]),
     ("Register versions", &["ingest", "publish", "watch", "import"]),
     ("Get files", &["pull", "cat"]),
@@ -26,6 +26,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
     ("Guard production", &["policy", "approve", "approvals"]),
     ("Models, aliases and tags", &["model", "alias", "tag"]),
     ("Keys", &["key"]),
+    ("Call other systems", &["webhook"]),
     ("This program", &["config", "completions", "man"]),
 ];
 

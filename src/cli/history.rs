@@ -84,7 +84,7 @@ impl History {
 }
 
 /// Checks a time, and returns it as it was written.
-fn time(text: &str) -> Result<String, String> {
+pub(super) fn time(text: &str) -> Result<String, String> {
     match Timestamp::parse_rfc3339(text) {
         Some(_) => Ok(text.to_owned()),
         None => {

@@ -121,6 +121,8 @@ mod verify_folder;
 mod version_arg;
 #[cfg(feature = "objects")]
 mod watch;
+#[cfg(feature = "cli")]
+mod webhook;
 
 #[cfg(feature = "objects")]
 pub use pull::CACHE_VARIABLES;
@@ -207,6 +209,7 @@ commands! {
     #[cfg(feature = "cli")] alias::Alias
     #[cfg(feature = "cli")] tag::Tag
     #[cfg(feature = "cli")] key::Key
+    #[cfg(feature = "cli")] webhook::Webhook
     #[cfg(feature = "cli")] show_config::Config
 }
 

@@ -176,7 +176,9 @@ async fn serve(
             Some(opened.map_err(|error| Failure::failed(format!("--artifact-store: {error}")))?)
         }
     };
-    let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    let registry = Registry::new(database, hasher, settings.rules.clone(), clock)
+        .with_artifacts(artifacts)
+        .with_deliveries(&settings.deliveries, &telemetry);
     registry
         .load_keys()
         .await

@@ -8,7 +8,10 @@ use std::mem::take;
 use serde_json::{Number, Value};
 
 use crate::domain::{
-    ApprovalState, Digest, FileRole, Order, Sort, Status, Timestamp, json::Object, policy::Action,
+    ApprovalState, Digest, FileRole, Order, Sort, Status, Timestamp,
+    json::Object,
+    policy::Action,
+    webhook::{WebhookStatus, delivery::DeliveryState},
 };
 
 use super::fault::{FaultType, Problem};
@@ -136,6 +139,22 @@ impl FromField for FileRole {
     }
 }
 
+/// For `/v1`.
+impl FromField for WebhookStatus {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
+    }
+}
+
+/// For `/v1`.
+impl FromField for Vec<String> {
+    fn from_field(value: &mut Value) -> Result<Self, Problem> {
+        let Value::Array(items) = value else { return Err(FaultType::ListType.into()) };
+        let texts = items.iter_mut().map(String::from_field);
+        texts.collect::<Result<_, _>>().map_err(|_| Problem::described("Input should be a list of strings"))
+    }
+}
+
 impl FromField for Status {
     fn from_field(value: &mut Value) -> Result<Self, Problem> {
         value.as_str().and_then(Self::parse).ok_or_else(|| Problem::not_one_of(&Self::NAMES))
@@ -158,7 +177,7 @@ macro_rules! choices {
     };
 }
 
-choices!(ApprovalState, Status, Sort, Order);
+choices!(ApprovalState, Status, Sort, Order, DeliveryState);
 
 impl FromText for Timestamp {
     fn from_text(text: &str) -> Result<Self, Problem> {

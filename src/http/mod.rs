@@ -68,7 +68,7 @@ pub use cors::is_origin;
 use error::ApiError;
 pub use hosts::Hosts;
 pub use keys::{KeyFileError, Keys, MIN_KEY_CHARS};
-pub use peer::Proxies;
+pub use peer::{Proxies, parse_networks};
 
 /// Private functions that fuzzers call.
 #[cfg(fuzzing)]

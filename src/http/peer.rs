@@ -11,6 +11,18 @@ use ipnet::IpNet;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
+/// Parses addresses and networks, like `10.0.0.7` or `10.0.0.0/8`. Blank texts are left out.
+///
+/// # Errors
+/// The first text that is neither.
+pub fn parse_networks<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Vec<IpNet>, String> {
+    let parse = |text: &'t str| {
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map_err(|_| text.to_owned())
+    };
+    texts.into_iter().map(str::trim).filter(|text| !text.is_empty()).map(parse).collect()
+}
+
 /// The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
 #[derive(Debug, Clone, Default)]
 pub struct Proxies(Arc<[IpNet]>);
@@ -21,17 +33,7 @@ impl Proxies {
     /// # Errors
     /// The first text that is neither.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
-        let parse = |text: &'t str| {
-            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|_| text.to_owned())
-        };
-        texts
-            .into_iter()
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        Ok(Self(parse_networks(texts)?.into()))
     }
 
     fn are_trusted(&self, address: IpAddr) -> bool {

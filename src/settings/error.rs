@@ -16,6 +16,10 @@ pub enum SettingsError {
         "{text:?} is not an address or a network; --trusted-proxy expects some like 10.0.0.7 or 10.0.0.0/8"
     )]
     TrustedProxy { text: String },
+    #[error(
+        "{text:?} is not an address or a network; --webhook-allow (CAIA_REGISTRY_WEBHOOK_ALLOW) expects some like 10.0.0.7 or 10.0.0.0/8"
+    )]
+    WebhookAllow { text: String },
     #[error("HTTPS needs both a certificate and its key: --tls-cert and --tls-key, or their variables")]
     HalfOfTls,
     #[error("--artifact-store: {0}")]

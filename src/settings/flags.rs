@@ -108,6 +108,14 @@ pub struct ServeFlags {
     /// CAIA_REGISTRY_PROTECT_PRODUCTION] [default: 1]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub protect_production: Option<bool>,
+    /// Address or network (like 10.0.0.0/8) that webhooks may call, although it is not public; repeatable. With --dev also
+    /// loopback [env: CAIA_REGISTRY_WEBHOOK_ALLOW] [default: none, so only public addresses are called]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub webhook_allow: Vec<String>,
+    /// Pause before a failed delivery to a webhook is sent again; doubled after each failure, up to an hour
+    /// [env: CAIA_REGISTRY_WEBHOOK_RETRY_MS] [default: 5000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    pub webhook_retry_ms: Option<u64>,
     /// Let clients name files on this server's disk, which it then digests [env: CAIA_REGISTRY_ALLOW_LOCAL_PATHS]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = parse_flag)]
     pub allow_local_paths: Option<bool>,

@@ -143,6 +143,16 @@ impl Hashing {
     }
 }
 
+metrics! {
+    /// Deliveries of events to webhooks.
+    Deliveries {
+        pending: Gauge = Gauge::default(), "registry_webhook_deliveries_pending", "Deliveries to webhooks that are to be sent";
+        delivered: Counter = Counter::default(), "registry_webhook_deliveries_delivered", "Deliveries that a receiver has taken";
+        failed: Counter = Counter::default(), "registry_webhook_attempts_failed", "Attempts of deliveries that failed";
+        parked: Counter = Counter::default(), "registry_webhook_deliveries_parked", "Deliveries that failed for a day and are not attempted again";
+    }
+}
+
 /// The metrics of one server.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "see their types")]
@@ -153,6 +163,7 @@ pub struct Telemetry {
     pub writing: Writing,
     pub following: Following,
     pub hashing: Hashing,
+    pub deliveries: Deliveries,
     registry: Registry,
 }
 
@@ -178,6 +189,7 @@ impl Telemetry {
             writing: Writing::new(&mut registry),
             following: Following::new(&mut registry),
             hashing: Hashing::new(&mut registry),
+            deliveries: Deliveries::new(&mut registry),
             registry,
         }
     }

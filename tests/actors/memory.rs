@@ -14,11 +14,15 @@ use model_registry::{
         SearchQuery, Stats, Status, StoredPolicy, Timestamp, Version, VersionFile, VersionId, VersionRef,
         query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
         trail::HashedEvent,
+        webhook::{
+            Subscription, Webhook, WebhookId,
+            delivery::{Claim, Delivery, DeliveryDraft, DeliveryState, Replay},
+        },
     },
     store::{
-        ApprovalQuery, Backend, FileRange, Followed, Maintenance, ReadPolicies, ReadStore, Registration,
-        SnapshotStore, StoreError, StoreSize, Transaction, Upkeep, VisitDeleted, VisitEvents, VisitFiles,
-        VisitTrail, VisitVersion, VisitVersions, WritePolicies, WriteStore,
+        ApprovalQuery, Backend, FileRange, Followed, Maintenance, ReadPolicies, ReadStore, ReadWebhooks,
+        Registration, SnapshotStore, StoreError, StoreSize, Transaction, Upkeep, VisitDeleted, VisitEvents,
+        VisitFiles, VisitTrail, VisitVersion, VisitVersions, WritePolicies, WriteStore, WriteWebhooks,
     },
 };
 
@@ -247,6 +251,30 @@ impl ReadPolicies for MemoryReader {
     }
 }
 
+impl ReadWebhooks for MemoryReader {
+    fn webhooks(&mut self) -> Result<Vec<Webhook>, StoreError> {
+        absent()
+    }
+
+    fn due_webhooks(&mut self, _: &dyn Fn() -> i64, _: usize) -> Result<Vec<(WebhookId, usize)>, StoreError> {
+        absent()
+    }
+
+    fn deliveries(
+        &mut self,
+        _: WebhookId,
+        _: Option<DeliveryState>,
+        _: u32,
+        _: Option<i64>,
+    ) -> Result<(Vec<Delivery>, Page), StoreError> {
+        absent()
+    }
+
+    fn pending_deliveries(&mut self) -> Result<u64, StoreError> {
+        absent()
+    }
+}
+
 /// It has no policies.
 impl WritePolicies for MemoryWriter {
     fn active_policies(&mut self) -> Result<Vec<StoredPolicy>, StoreError> {
@@ -274,6 +302,49 @@ impl WritePolicies for MemoryWriter {
     }
 
     fn registration(&mut self, _: VersionId) -> Result<Option<Registration>, StoreError> {
+        absent()
+    }
+}
+
+/// It has no webhooks.
+impl WriteWebhooks for MemoryWriter {
+    fn subscriptions(&mut self) -> Result<Arc<[Subscription]>, StoreError> {
+        Ok(Arc::default())
+    }
+
+    fn find_webhook(&mut self, _: &str) -> Result<Option<Webhook>, StoreError> {
+        absent()
+    }
+
+    fn count_webhooks(&mut self) -> Result<usize, StoreError> {
+        absent()
+    }
+
+    fn save_webhook(&mut self, _: &Webhook) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn delete_webhook(&mut self, _: WebhookId) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn add_deliveries(&mut self, _: ModelKey, _: &[DeliveryDraft], _: i64) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn claim_deliveries(&mut self, _: WebhookId, _: i64, _: i64) -> Result<Option<Claim>, StoreError> {
+        absent()
+    }
+
+    fn finish_deliveries(&mut self, _: &[Delivery], _: Option<&str>) -> Result<(), StoreError> {
+        absent()
+    }
+
+    fn replay_deliveries(&mut self, _: WebhookId, _: &Replay, _: i64) -> Result<u64, StoreError> {
+        absent()
+    }
+
+    fn prune_deliveries(&mut self, _: i64, _: i64) -> Result<Option<i64>, StoreError> {
         absent()
     }
 }

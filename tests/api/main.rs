@@ -29,6 +29,8 @@ mod paging;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;
 mod promotion;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod register;
 mod schema;
 #[path = "../support/set_on_drop.rs"]

@@ -187,6 +187,15 @@ fn answers_of_v1_contain_the_described_fields() {
     let models = app.get("/v1/models").ok();
     let versions = app.get("/v1/models/m/versions").ok();
     let suites = app.get("/v1/models/m/versions/1/scores").ok();
+    let created = app.post("/v1/webhooks", &schema(&document, "NewWebhook")["examples"][0]).json();
+    let webhooks = app.get("/v1/webhooks").ok();
+    let webhook = format!("/v1/webhooks/{}", created["id"].as_str().unwrap());
+    let test = app.post(&format!("{webhook}/test"), &json!({})).ok();
+    send("POST", "/v1/models/minilm/versions", json!({"label": "a", "artifact_uri": "s3://b"}));
+    send("PUT", "/v1/models/minilm/aliases/production", json!({"version": 1}));
+    let deliveries = app.get(&format!("{webhook}/deliveries")).ok();
+    let replayed =
+        app.post(&format!("{webhook}/replay"), &schema(&document, "ReplayRequest")["examples"][0]).ok();
     send("DELETE", "/v1/models/m/versions/1", json!({}));
     let deleted_version = app.get("/v1/models/m/versions?deleted=true").ok()["versions"][0].clone();
     let deleted = send("DELETE", "/v1/models/m", json!({})).ok();
@@ -207,6 +216,12 @@ fn answers_of_v1_contain_the_described_fields() {
         ("RegisteredModel", &trash["models"][0]),
         ("VersionPage", &versions),
         ("Suites", &suites),
+        ("Webhook", &created),
+        ("Webhooks", &webhooks),
+        ("WebhookTest", &test),
+        ("Deliveries", &deliveries),
+        ("WebhookDelivery", &deliveries["deliveries"][0]),
+        ("Replayed", &replayed),
         ("DeletedV1", &deleted),
         ("ErrorV1", &unfit),
         ("ErrorDetails", &unfit["error"]),
@@ -214,7 +229,7 @@ fn answers_of_v1_contain_the_described_fields() {
     ] {
         assert_eq!(fields(&document, name), keys(answer), "{name}");
         let optional = match name {
-            "RegisteredModel" | "ErrorDetails" => 1,
+            "RegisteredModel" | "ErrorDetails" | "Webhook" => 1,
             "RegisteredVersion" => 2,
             _ => 0,
         };
@@ -250,6 +265,11 @@ fn the_examples_of_bodies_of_v1_are_accepted() {
     }
     let send =
         |method: &str, path: &str, body: Value| app.request(method, path, &[], Some(&body.to_string()));
+    let example = |name: &str| schema(&document, name)["examples"][0].clone();
+    let webhook = send("POST", "/v1/webhooks", example("NewWebhook")).json();
+    let webhook = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    send("POST", &format!("{webhook}/replay"), example("ReplayRequest")).ok();
+    send("PATCH", &webhook, example("WebhookChanges")).ok();
     assert_eq!(send("POST", version, json!({"label": "v3", "artifact_uri": "s3://b"})).status, 201);
     let production = "/v1/models/minilm/aliases/production";
     send("PUT", production, json!({"version": 1})).ok();
@@ -317,11 +337,14 @@ fn bounds_and_choices_of_parameters_are_those_of_the_server() {
     let app = TestApp::spawn();
     app.register_with("m", "1", &json!({"status": "production"}));
     let document = app.get("/openapi.json").ok();
+    let webhook = app.post("/v1/webhooks", &schema(&document, "NewWebhook")["examples"][0]).json();
+    let webhook = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
     let mut tried = 0;
     for call in calls(&document).iter().filter(|call| call.method == "GET" || call.method == "POST") {
         let mut status = |name: &str, value: String| {
             tried += 1;
-            app.request(&call.method, &format!("{}?{name}={value}", call.path), &[], None).status
+            let path = call.path.replace("/v1/webhooks/1", &webhook);
+            app.request(&call.method, &format!("{path}?{name}={value}"), &[], None).status
         };
         for (name, schema) in parameters(&document, call) {
             for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {

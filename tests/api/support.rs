@@ -442,7 +442,9 @@ async fn run(listener: TcpListener, settings: Settings, clock: Clock, started: m
         Some(options) => Some(Artifacts::open(options, &telemetry, |_| None).await.unwrap()),
         None => None,
     };
-    let registry = Registry::new(database, hasher, settings.rules.clone(), clock).with_artifacts(artifacts);
+    let registry = Registry::new(database, hasher, settings.rules.clone(), clock)
+        .with_artifacts(artifacts)
+        .with_deliveries(&settings.deliveries, &telemetry);
     registry.load_keys().await.unwrap();
     let server = http::serve(listener, registry.clone(), settings.http, telemetry).unwrap();
     started.send(server.handle()).unwrap();

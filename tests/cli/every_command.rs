@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 49] = [
+const COMMANDS: [&[&str]; 55] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
@@ -61,6 +61,12 @@ const COMMANDS: [&[&str]; 49] = [
     &["key", "show"],
     &["key", "rotate", "ci"],
     &["key", "revoke", "ci"],
+    &["webhook", "list"],
+    &["webhook", "create", "w", "https://ci.example.org/"],
+    &["webhook", "update", "w", "--disable"],
+    &["webhook", "test", "w"],
+    &["webhook", "deliveries", "w"],
+    &["webhook", "replay", "w", "--event", "1"],
 ];
 
 #[test]
@@ -257,6 +263,13 @@ fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
         &["alias", "set", "m", "latest", "m:v1"],
         &["tag", "set", "m:v1"],
         &["tag", "set", "m", "k", "v"],
+        &["webhook", "create", "w"],
+        &["webhook", "update", "w"],
+        &["webhook", "update", "w", "--enable", "--disable"],
+        &["webhook", "deliveries", "w", "--state", "lost"],
+        &["webhook", "replay", "w"],
+        &["webhook", "replay", "w", "--event", "1", "--since", "2026-01-31"],
+        &["webhook", "replay", "w", "--since", "yesterday"],
         &["show", "m@latest"],
         &["show", " 7"],
         &["nonsense"],

@@ -39,6 +39,8 @@ mod publish_folders;
 mod publish_registrations;
 mod publish_uploads;
 mod pull;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod scene;
 mod searching;
 mod secrets;
@@ -52,6 +54,7 @@ mod watch_checkpoints;
 mod watch_failures;
 mod watch_folders;
 mod watch_runs;
+mod webhooks;
 
 use std::{
     env,

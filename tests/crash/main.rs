@@ -8,6 +8,7 @@
 mod checker;
 mod client;
 mod damage;
+mod hooked;
 mod judge;
 mod ledger;
 #[path = "../support/left_out.rs"]
@@ -15,11 +16,14 @@ mod left_out;
 mod load;
 mod migration;
 mod process;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod rounds;
 mod server;
 mod syncs;
 mod upkeep;
 mod uploads;
 mod watching;
+mod webhooks;
 
 use process::{DEADLINE, KEY, at_home, registry, wait_until};

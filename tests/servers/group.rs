@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     client::{Client, InFlight, Outcome},
     database::Database,
+    hooked::FLAGS,
     registry,
     server::Server,
 };
@@ -85,5 +86,6 @@ impl Group {
 
 fn spawn(url: &str) -> Server {
     let mut command = registry(["serve", "--port", "0", "--log-level", "warn", "--readers", "2"]);
+    command.args(FLAGS);
     Server::run(command.env("CAIA_REGISTRY_DATABASE_URL", url))
 }

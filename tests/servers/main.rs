@@ -10,6 +10,8 @@ mod database;
 mod deployment;
 mod following;
 mod group;
+#[path = "../crash/hooked.rs"]
+mod hooked;
 #[path = "../crash/judge.rs"]
 mod judge;
 #[path = "../crash/ledger.rs"]
@@ -25,11 +27,14 @@ mod postgres;
 #[path = "../crash/process.rs"]
 mod process;
 mod promotions;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod rounds;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../crash/server.rs"]
 mod server;
 #[path = "../support/set_on_drop.rs"]
 mod set_on_drop;
+mod webhooks;
 
 use process::{DEADLINE, KEY, registry, wait_until};

@@ -22,6 +22,7 @@ mod suite;
 mod tags;
 mod trash;
 mod upgrades;
+mod webhooks;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, aliases, following, keys, manifests, models, policies, search, tags, trash};
+use crate::{add, aliases, following, keys, manifests, models, policies, search, tags, trash, webhooks};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -70,6 +70,16 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         manifests::the_files_of_a_registered_version_do_not_change,
         keys::a_key_is_stored_changed_and_revoked_and_its_id_is_never_used_again,
         keys::a_key_manages_no_key_with_more_rights_and_a_refusal_writes_nothing,
+        webhooks::an_event_is_kept_for_each_webhook_that_subscribes_to_it,
+        webhooks::a_filter_is_judged_on_the_version_as_of_its_event,
+        webhooks::a_delivery_of_an_undone_write_is_undone_with_it,
+        webhooks::deliveries_of_a_model_are_claimed_in_order_and_hold_back_no_other_model,
+        webhooks::a_claim_ends_and_another_server_takes_it_over,
+        webhooks::what_became_of_a_delivery_is_read_back_and_it_can_be_replayed,
+        webhooks::a_receiver_that_is_gone_disables_its_webhook,
+        webhooks::a_webhook_is_changed_and_goes_with_its_deliveries,
+        webhooks::old_deliveries_are_pruned_unless_they_are_pending,
+        webhooks::prompts_have_events_of_their_own_in_mlflow,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {

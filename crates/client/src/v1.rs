@@ -286,6 +286,45 @@ impl V1<'_> {
         self.expect_key(self.send(Method::DELETE, &of_key(key), None)?)
     }
 
+    /// Returns all webhooks, the newest first.
+    pub fn webhooks(&self) -> Result<Vec<Value>, ClientError> {
+        Ok(self.page("/v1/webhooks", &[], "webhooks")?.items)
+    }
+
+    /// Creates a webhook, and returns it with its secret.
+    pub fn create_webhook(&self, body: &Value) -> Result<Value, ClientError> {
+        self.expect_webhook(self.send(Method::POST, "/v1/webhooks", Some(body))?)
+    }
+
+    /// Changes a webhook with a body of `PATCH /v1/webhooks/{id}`.
+    pub fn update_webhook(&self, id: &str, body: &Value) -> Result<Value, ClientError> {
+        self.expect_webhook(self.send(Method::PATCH, &of_webhook(id), Some(body))?)
+    }
+
+    /// Deletes a webhook and its deliveries.
+    pub fn delete_webhook(&self, id: &str) -> Result<Value, ClientError> {
+        self.expect_deleted(self.send(Method::DELETE, &of_webhook(id), None)?)
+    }
+
+    /// Sends a test to a webhook, and returns what came of it.
+    pub fn test_webhook(&self, id: &str) -> Result<Value, ClientError> {
+        let answer = self.send(Method::POST, &format!("{}/test", of_webhook(id)), None)?;
+        let is_outcome = |body: &Value| body.get("delivered").is_some_and(Value::is_boolean);
+        self.client.expect(answer, is_outcome, "its answer does not say what came of the test")
+    }
+
+    /// Returns a page of the deliveries of a webhook, newest first; `query` has its parameters, unescaped.
+    pub fn deliveries(&self, id: &str, query: &[(&str, &str)]) -> Result<V1Page, ClientError> {
+        self.page(&format!("{}/deliveries", of_webhook(id)), query, "deliveries")
+    }
+
+    /// Sends deliveries of a webhook again, with a body of `POST /v1/webhooks/{id}/replay`.
+    pub fn replay(&self, id: &str, body: &Value) -> Result<Value, ClientError> {
+        let answer = self.send(Method::POST, &format!("{}/replay", of_webhook(id)), Some(body))?;
+        let is_count = |body: &Value| body.get("replayed").is_some_and(Value::is_u64);
+        self.client.expect(answer, is_count, "its answer does not say what is sent again")
+    }
+
     fn page(&self, path: &str, query: &[(&str, &str)], items: &str) -> Result<V1Page, ClientError> {
         let mut body = self.get(&with_query(path, query))?;
         let next = body.get("next").and_then(Value::as_str).map(str::to_owned);
@@ -347,6 +386,12 @@ impl V1<'_> {
         self.client.expect(body, has_token, "its answer contains no token")
     }
 
+    /// Returns `body` if it is a webhook, which is an object with an id and a URL.
+    fn expect_webhook(&self, body: Value) -> Result<Value, ClientError> {
+        let has = |body: &Value, field: &str| body.get(field).is_some_and(Value::is_string);
+        self.client.expect(body, |body| has(body, "id") && has(body, "url"), "its answer contains no webhook")
+    }
+
     fn expect_owner(&self, owner: TagOwner<'_>, body: Value) -> Result<Value, ClientError> {
         match owner {
             TagOwner::Model(_) => self.expect_model(body),
@@ -362,6 +407,10 @@ impl V1<'_> {
 
 fn of_model(name: &str) -> String {
     format!("/v1/models/{}", segment(name))
+}
+
+fn of_webhook(id: &str) -> String {
+    format!("/v1/webhooks/{}", segment(id))
 }
 
 fn of_version(name: &str, number: i64) -> String {

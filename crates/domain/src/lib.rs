@@ -39,6 +39,7 @@ mod text_enum;
 pub mod timestamp;
 pub mod trail;
 pub mod version;
+pub mod webhook;
 
 pub use approval::{Approval, ApprovalKind, ApprovalState, ApprovedState};
 pub use comparison::{ComparedVersion, Comparison};

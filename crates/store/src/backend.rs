@@ -87,6 +87,10 @@ pub trait Transaction: WriteStore {
     fn rollback(&mut self) -> Result<(), StoreError>;
     /// Returns true while a transaction is open.
     fn in_transaction(&self) -> bool;
+    /// Returns true if deliveries to webhooks were added or made due since the last call.
+    fn take_deliveries(&mut self) -> bool {
+        false
+    }
     /// Runs the maintenance that needs the writer's connection. Called after transactions and about once a second
     /// while idle.
     fn maintain(&mut self) -> Result<Upkeep, StoreError>;

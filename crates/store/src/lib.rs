@@ -14,10 +14,12 @@ pub mod operations;
 mod policies;
 pub mod postgres;
 pub mod sqlite;
+mod webhooks;
 
 pub use backend::{Backend, Maintenance, SnapshotStore, StoreSize, Transaction, Upkeep};
 pub use files::{FilePage, FileRange, list_files};
 pub use policies::{ApprovalQuery, ReadPolicies, Registration, WritePolicies};
+pub use webhooks::{ReadWebhooks, WriteWebhooks};
 
 use std::ops::ControlFlow;
 
@@ -96,7 +98,7 @@ pub struct Followed {
 /// Rows are visited, not collected: an answer is written from the row while the store holds it in memory. Only a search may
 /// return [`StoreError::Refused`].
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`")]
-pub trait ReadStore: ReadPolicies {
+pub trait ReadStore: ReadPolicies + ReadWebhooks {
     /// Visits the version that a reference names. Returns true if there is one.
     fn version(&mut self, version: &VersionRef, visit: VisitVersion<'_>) -> Result<bool, StoreError>;
     /// Visits a page of versions, in order. Also returns the ids of the versions on the page that were not visited.
@@ -174,7 +176,7 @@ pub trait ReadStore: ReadPolicies {
 /// Reads and writes inside a transaction. If a call fails, the caller undoes the writes of the operation. A store may
 /// report the failure of a write later: by the next read, or by the commit.
 #[allow(clippy::missing_errors_doc, reason = "see `StoreError`; `insert` documents more")]
-pub trait WriteStore: WritePolicies {
+pub trait WriteStore: WritePolicies + WriteWebhooks {
     /// Returns the version with this id, with `tags` and `metrics` as stored.
     fn find(&mut self, id: VersionId) -> Result<Option<Version>, StoreError>;
     /// Returns the production version of this name.

@@ -13,6 +13,7 @@ mod production;
 mod references;
 mod tags;
 mod trash;
+mod webhooks;
 
 pub use aliases::{delete_alias, set_alias};
 pub use approvals::{approve, withdraw};
@@ -23,18 +24,20 @@ pub use production::{promote, rollback};
 pub use references::{find_deleted_version, find_version};
 pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
+pub use webhooks::{create_webhook, delete_webhook, replay_deliveries, update_webhook};
 
 use std::cell::RefCell;
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, ModelKey, Numbering,
-    Patch, Precondition, Principal, Refusal, Scope, ScopeKind, Status, Timestamp, Version, VersionId,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, Numbering, Patch,
+    Precondition, Principal, Refusal, Scope, ScopeKind, Status, Timestamp, Version, VersionId,
     import::check_number, json, limits::check_metrics, suites::MetricsChange,
 };
 
 use self::{
     policies::Candidate,
     production::{Admission, admit, demote, record_status},
+    webhooks::Subject,
 };
 use super::{StoreError, WriteStore};
 
@@ -78,22 +81,26 @@ impl Context<'_> {
         event.within(self.max_event_payload_bytes)
     }
 
+    /// Appends an event of a version, and adds its deliveries to webhooks. `version` is as it is after the event, or before its
+    /// deletion.
     fn append(
         &self,
         store: &mut dyn WriteStore,
         version: &Version,
         event: &EventDraft,
     ) -> Result<(), StoreError> {
-        store.append_event(version.model, Some(version.id), event, self.actor, &self.now.to_string())
+        store.append_event(version.model, Some(version.id), event, self.actor, &self.now.to_string())?;
+        webhooks::notify(store, Subject::Version(version), event, self)
     }
 
     fn append_to_model(
         &self,
         store: &mut dyn WriteStore,
-        model: ModelKey,
+        model: &Model,
         event: &EventDraft,
     ) -> Result<(), StoreError> {
-        store.append_event(model, None, event, self.actor, &self.now.to_string())
+        store.append_event(model.key, None, event, self.actor, &self.now.to_string())?;
+        webhooks::notify(store, Subject::Model(model), event, self)
     }
 
     /// Returns the next `updated_at` of a version, which always increases.
@@ -159,7 +166,7 @@ pub fn register(
         admission = admit(store, candidate, None, None, context)?;
     }
     let event = admission.verdicts.note(event);
-    let incumbent = admission.incumbent;
+    let mut incumbent = admission.incumbent;
     let model = match model {
         Some(model) => model.key,
         None => {
@@ -167,7 +174,7 @@ pub fn register(
             store.insert_model(model, Numbering::Continued)?.key
         }
     };
-    demote(store, incumbent.as_ref(), context)?;
+    demote(store, incumbent.as_mut(), context)?;
     let version = store.insert(draft, model, context.now)?;
     record_status(store, &version, None, incumbent.as_ref(), None, context)?;
     context.append(store, &version, &event)?;
@@ -242,8 +249,8 @@ fn write_update(
     let event = event.with_values(before.values(fields), after.values(fields));
     let admission = admit(store, Candidate::from(&after), Some(before.status), None, context)?;
     let event = admission.verdicts.note(event);
-    let incumbent = admission.incumbent;
-    demote(store, incumbent.as_ref(), context)?;
+    let mut incumbent = admission.incumbent;
+    demote(store, incumbent.as_mut(), context)?;
     store.update(before, &after)?;
     if before.status != after.status {
         store.touch_model(after.model, &after.updated_at)?;

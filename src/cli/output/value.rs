@@ -44,7 +44,8 @@ impl ValueFormat {
             "status" => Self::Status,
             "aliases" | "tags" => Self::Pairs,
             "created_at" | "updated_at" | "deleted_at" | "recorded_at" | "since" | "until" | "expires_at"
-            | "rotated_at" | "last_used_at" | "revoked_at" | "withdrawn_at" => {
+            | "rotated_at" | "last_used_at" | "revoked_at" | "withdrawn_at" | "next_attempt_at"
+            | "attempted_at" => {
                 if wide {
                     Self::Second
                 } else {

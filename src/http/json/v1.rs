@@ -14,6 +14,10 @@ use crate::{
         json::{Object, read_object},
         manifest::revision_of,
         scores::scores,
+        webhook::{
+            Form, Webhook,
+            delivery::{Delivery, DeliveryState},
+        },
     },
     store::FilePage,
 };
@@ -224,6 +228,50 @@ pub(in crate::http) fn write_record(out: &mut Vec<u8>, trail: &TrailEvent<'_>) {
     object.field("created_at", &event.created_at);
     object.field("previous", trail.previous);
     object.field("hash", hex::encode(&trail.hash));
+    object.end();
+}
+
+/// Writes a webhook, with its secret only for the caller who has just given or got it.
+pub(in crate::http) fn write_webhook(out: &mut Vec<u8>, webhook: &Webhook, with_secret: bool) {
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", &webhook.uid);
+    object.field("name", &webhook.name);
+    object.field("description", &webhook.description);
+    object.field("url", &webhook.url);
+    object.field("api", webhook.form);
+    object.field("events", &webhook.events);
+    object.field("model", &webhook.model);
+    object.field("filter", &webhook.filter);
+    object.field("status", if webhook.is_active { "active" } else { "disabled" });
+    object.field("disabled_because", &webhook.disabled_because);
+    object.field("created_by", &webhook.created_by);
+    object.field("created_at", time(&webhook.created_at));
+    object.field("updated_at", time(&webhook.updated_at));
+    if let Some(secret) = webhook.secret.as_ref().filter(|_| with_secret) {
+        object.field("secret", secret.expose());
+    }
+    object.end();
+}
+
+/// Writes a delivery.
+pub(in crate::http) fn write_delivery(out: &mut Vec<u8>, delivery: &Delivery, form: Form) {
+    let time = |millis| Timestamp::from_unix_millis(millis).to_rfc3339();
+    let last = delivery.last.as_ref();
+    let is_pending = delivery.state == DeliveryState::Pending;
+    let mut object = ObjectWriter::begin(out);
+    object.field("id", delivery.id);
+    object.field("event", delivery.event);
+    object.field("type", &delivery.event_type);
+    object.field("model", &delivery.model_name);
+    object.field("message_id", delivery.message(form).id);
+    object.field("state", delivery.state.as_str());
+    object.field("attempts", delivery.attempts);
+    object.field("created_at", time(delivery.created_ms));
+    object.field("next_attempt_at", is_pending.then(|| time(delivery.due_ms)));
+    object.field("attempted_at", last.map(|last| time(last.at_ms)));
+    object.field("status", last.and_then(|last| last.status));
+    object.field("latency_ms", last.map(|last| last.latency_ms));
+    object.field("error", last.and_then(|last| last.error.as_deref()));
     object.end();
 }
 

@@ -13,6 +13,7 @@ mod pages;
 mod search;
 mod server;
 mod versions;
+mod webhooks;
 
 use actix_web::{
     Route,
@@ -65,6 +66,12 @@ fn calls() -> Vec<Call> {
         (Method::GET, "model-versions/search", access!(Read), || web::to(search::versions)),
         (Method::POST, "model-versions/set-tag", access!(Register), || web::to(versions::set_tag)),
         (Method::DELETE, "model-versions/delete-tag", access!(Register), || web::to(versions::delete_tag)),
+        (Method::POST, "webhooks", access!(Webhooks), || web::to(webhooks::create)),
+        (Method::GET, "webhooks", access!(Webhooks), || web::to(webhooks::list)),
+        (Method::GET, "webhooks/{id}", access!(Webhooks), || web::to(webhooks::get)),
+        (Method::PATCH, "webhooks/{id}", access!(Webhooks), || web::to(webhooks::update)),
+        (Method::DELETE, "webhooks/{id}", access!(Webhooks), || web::to(webhooks::delete)),
+        (Method::POST, "webhooks/{id}/test", access!(Webhooks), || web::to(webhooks::test)),
     ]
 }
 

@@ -31,6 +31,9 @@ pub(super) async fn metrics(request: HttpRequest, payload: Payload, app: Data<Ap
     for queue in app.registry.queue_depths() {
         app.telemetry.queues.set(queue.queue, queue.depth, queue.capacity);
     }
+    if let Ok(pending) = app.registry.pending_deliveries().await {
+        app.telemetry.deliveries.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+    }
     let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let page = app.telemetry.render(accept).map_err(|error| RegistryError::Failed(error.to_string()))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, page.0)).body(page.1))

@@ -17,6 +17,7 @@ mod scores;
 mod search;
 mod tags;
 mod versions;
+mod webhooks;
 
 use actix_web::web::{self, ServiceConfig};
 
@@ -84,6 +85,16 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             keys::get: Keys,
             keys::revoke: Keys,
             keys::rotate: Keys,
+        ],
+        "v1: webhooks" => [
+            webhooks::list: Webhooks,
+            webhooks::create: Webhooks,
+            webhooks::get: Webhooks,
+            webhooks::update: Webhooks,
+            webhooks::delete: Webhooks,
+            webhooks::test: Webhooks,
+            webhooks::deliveries: Webhooks,
+            webhooks::replay: Webhooks,
         ],
     }
 }

@@ -4,6 +4,7 @@ mod bad_input;
 mod files;
 mod rules;
 mod versions;
+mod webhooks;
 
 use serde_json::{Value, json};
 

@@ -15,6 +15,7 @@ mod search;
 mod strict;
 mod trash;
 mod versions;
+mod webhooks;
 
 use serde_json::{Value, json};
 

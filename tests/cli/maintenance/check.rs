@@ -72,6 +72,17 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
         ),
         ("DROP INDEX idx_api_keys_name", "error schema", "idx_api_keys_name is missing"),
         ("DROP INDEX idx_models_one_production", "error schema", "idx_models_one_production is missing"),
+        (
+            "INSERT INTO webhooks (uid, definition) VALUES ('u', '{}')",
+            "error webhooks 1",
+            "its definition can't be read",
+        ),
+        (
+            "INSERT INTO webhook_deliveries (webhook_id, event_id, model_key, model, event_type, data, state, created_ms, \
+             queued_ms, due_ms) VALUES (7, 1, 1, 'm', 'create', '{}', 'pending', 0, 0, 0)",
+            "error webhook_deliveries 1",
+            "is a delivery of a webhook or an event that does not exist",
+        ),
         ("DROP TRIGGER trg_models_set_updated_at", "error schema", "trg_models_set_updated_at is missing"),
         (
             "DROP INDEX idx_models_created; CREATE INDEX idx_models_created ON models (name)",

@@ -39,6 +39,11 @@ fn filled() -> TempDir {
         command.env("CAIA_REGISTRY_API_KEY", KEY).arg("--allow-local-paths");
     });
     let text = "a\u{0}b\u{1}c\u{fffe}\u{ffff} é 🦀";
+    // No receiver is there, so that its deliveries stay.
+    server.post(
+        "/v1/webhooks",
+        &json!({"name": text, "url": "https://ci.example.invalid/", "events": ["create"]}),
+    );
     let add = |name: &str, version: &str, fields: Value| server.add(name, version, &fields);
     add(
         "m",

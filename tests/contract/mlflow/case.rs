@@ -31,7 +31,7 @@ struct Step {
     /// The request to send.
     #[serde(rename = "do")]
     request: Option<Value>,
-    expect: Option<Expectation>,
+    expect: Option<Value>,
     /// Values of the answer to keep, by the name that later steps use as `${name}`.
     #[serde(default)]
     save: Map<String, Value>,
@@ -78,6 +78,8 @@ pub(crate) fn replay(cases: &Path, name: &str) {
         }
         let answer = server.send(&serde_json::from_value(request.clone()).unwrap());
         let expected = step.expect.as_ref().expect("a request has an expectation");
+        let expected: Expectation = serde_json::from_value(filled(expected, &saved))
+            .unwrap_or_else(|error| panic!("case {name}, step {number}: {error}"));
         let found = expected.problems(&answer, &step.unordered, step.fixed.is_some());
         let (method, path) = (&request["method"], &request["path"]);
         problems.extend(found.into_iter().map(|it| format!("step {number}, {method} {path}: {it}")));

@@ -78,8 +78,14 @@ fn masked(value: &Value, key: &str, unordered: &[String]) -> Value {
                 number.as_i64().is_some_and(|ms| (1_500_000_000_000..9_999_999_999_999).contains(&ms));
             if is_time { "<ms>".into() } else { format!("<bad time {number}>").into() }
         }
+        Value::String(id) if key == "webhook_id" && is_uuid(id) => "<uuid>".into(),
         _ => value.clone(),
     }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let lengths: Vec<_> = text.split('-').map(str::len).collect();
+    lengths == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
 }
 
 #[test]

@@ -35,5 +35,5 @@ cases! {
     alias_rules alias auth_accepted auth_refused bodies latest_versions mv_copy mv_create mv_delete mv_get
     mv_search_invalid mv_search_order mv_search mv_sources mv_tags mv_update prompts rm_create_invalid rm_create rm_delete
     rm_get_missing rm_rename rm_search_invalid rm_search_order rm_search_tags rm_search rm_tags rm_update server_info
-    stages_invalid stages tag_length times
+    stages_invalid stages tag_length times webhooks
 }

@@ -159,7 +159,7 @@ macro_rules! version_columns {
 }
 
 /// The tables in the order in which they are copied. The lookup tables are not among them: they are derived from versions.
-pub(crate) static TABLES: [Table; 14] = [
+pub(crate) static TABLES: [Table; 16] = [
     Table {
         name: "registered_models",
         key: 1,
@@ -297,6 +297,30 @@ pub(crate) static TABLES: [Table; 14] = [
         key: 1,
         columns: &[("version_id", Integer), ("last_event_id", Integer), ("events", Integer)],
     },
+    Table { name: "webhooks", key: 1, columns: &[("id", Integer), ("uid", Text), ("definition", Text)] },
+    Table {
+        name: "webhook_deliveries",
+        key: 1,
+        columns: &[
+            ("id", Integer),
+            ("webhook_id", Integer),
+            ("event_id", Integer),
+            ("model_key", Integer),
+            ("model", Text),
+            ("event_type", Text),
+            ("data", Text),
+            ("state", Text),
+            ("created_ms", Integer),
+            ("queued_ms", Integer),
+            ("due_ms", Integer),
+            ("claimed", Integer),
+            ("attempts", Integer),
+            ("attempted_ms", Integer),
+            ("status", Integer),
+            ("latency_ms", Integer),
+            ("error", Text),
+        ],
+    },
 ];
 
 /// The events with their links; two tables of SQLite.
@@ -304,5 +328,13 @@ pub(crate) const EVENTS: &str = "model_events";
 /// The last event of each version, and how many it has; columns of PostgreSQL's events.
 pub(crate) const VERSION_HEADS: &str = "version_heads";
 /// The tables that give out ids, which are never given out again.
-pub(crate) const NUMBERED: [&str; 6] =
-    ["models", EVENTS, "registered_models", "holdings", "api_keys", "approvals"];
+pub(crate) const NUMBERED: [&str; 8] = [
+    "models",
+    EVENTS,
+    "registered_models",
+    "holdings",
+    "api_keys",
+    "approvals",
+    "webhooks",
+    "webhook_deliveries",
+];

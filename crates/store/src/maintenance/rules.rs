@@ -1,5 +1,7 @@
 //! Rules that span rows, as SQL that SQLite and PostgreSQL both understand.
 
+use registry_domain::webhook::Webhook;
+
 use super::Finding;
 
 /// Each name with several production versions: the name, how many, and the first id.
@@ -59,7 +61,7 @@ pub(crate) struct Spanning {
     rows: &'static str,
 }
 
-pub(crate) const SPANNING: [Spanning; 12] = [
+pub(crate) const SPANNING: [Spanning; 13] = [
     Spanning {
         table: "models",
         problem: "does not belong to the model of its name",
@@ -143,7 +145,24 @@ pub(crate) const SPANNING: [Spanning; 12] = [
             AND NOT EXISTS (SELECT 1 FROM aliases WHERE aliases.model_key = holdings.model_key \
             AND aliases.alias = holdings.alias AND aliases.version_id = holdings.version_id)",
     },
+    Spanning {
+        table: "webhook_deliveries",
+        problem: "is a delivery of a webhook or an event that does not exist",
+        rows: "SELECT id, model FROM webhook_deliveries WHERE NOT EXISTS \
+            (SELECT 1 FROM webhooks WHERE webhooks.id = webhook_id) \
+            OR NOT EXISTS (SELECT 1 FROM model_events WHERE model_events.id = event_id)",
+    },
 ];
+
+/// Each webhook: its id and its definition.
+pub(crate) const WEBHOOKS: &str = "SELECT id, definition FROM webhooks ORDER BY id";
+
+/// Returns the finding for a webhook whose definition servers can't read, so that it gets no events.
+pub(crate) fn unreadable_webhook(id: i64, definition: &str, remedy: &'static str) -> Option<Finding> {
+    let error = serde_json::from_str::<Webhook>(definition).err()?;
+    let problem = format!("its definition can't be read ({error}), so it gets no events");
+    Some(Finding { table: "webhooks", id: Some(id), problem, remedy })
+}
 
 impl Spanning {
     /// Returns a query for how many rows break the rule, and the first with its name. It has no row if none does.

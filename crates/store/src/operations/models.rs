@@ -51,7 +51,7 @@ pub fn create_model(
         return Err(Refusal::model_exists(name).into());
     }
     let model = store.insert_model(model, numbering)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
+    context.append_to_model(store, &model, &EventDraft::of_model(EventKind::CreateModel, &model.name))?;
     Ok(model)
 }
 
@@ -85,7 +85,7 @@ pub fn update_model(
         Model { tags: before.tags.clone(), updated_at: before.updated_at.clone(), ..after.clone() } == before;
     after.changed_at = only_tags.then(|| before.changed_at().to_owned());
     store.update_model(&before, &after)?;
-    context.append_to_model(store, after.key, &EventDraft::model_changed(&before, &after))?;
+    context.append_to_model(store, &after, &EventDraft::model_changed(&before, &after))?;
     Ok(after)
 }
 
@@ -140,7 +140,7 @@ pub fn delete_model(
     }
     let updated_at = context.now.after(&model.updated_at).to_string();
     store.set_model_deleted(model.key, Some(&context.now.to_string()), &updated_at)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::DeleteModel, &model.name))
+    context.append_to_model(store, &model, &EventDraft::of_model(EventKind::DeleteModel, &model.name))
 }
 
 /// Takes the model that was deleted last under this name out of the trash, with the versions that were deleted with it.
@@ -168,7 +168,7 @@ pub fn restore_model(
     }
     let updated_at = context.now.after(&model.updated_at).to_string();
     store.set_model_deleted(model.key, None, &updated_at)?;
-    context.append_to_model(store, model.key, &EventDraft::of_model(EventKind::RestoreModel, &model.name))?;
+    context.append_to_model(store, &model, &EventDraft::of_model(EventKind::RestoreModel, &model.name))?;
     // No version has the name of the model, so all labels are free, and no rule can refuse one of these.
     for id in versions {
         if let Some(version) = store.find_deleted(id)? {

@@ -68,13 +68,13 @@ pub(super) fn change_status(
     store: &mut dyn WriteStore,
     mut version: Version,
     to: Status,
-    Admission { incumbent, verdicts }: Admission,
+    Admission { mut incumbent, verdicts }: Admission,
     reason: Option<&str>,
     context: &Context<'_>,
 ) -> Result<Version, StoreError> {
     let from = version.status;
     let event = verdicts.note(context.checked(EventDraft::promote(from, to))?.because(reason));
-    demote(store, incumbent.as_ref(), context)?;
+    demote(store, incumbent.as_mut(), context)?;
     version.status = to;
     version.updated_at = context.after(&version);
     version.changed_at = Some(version.updated_at.clone());
@@ -157,10 +157,11 @@ pub(super) fn admit(
 /// Moves the incumbent out of production. [`record_status`] appends its event, once the successor has an id.
 pub(super) fn demote(
     store: &mut dyn WriteStore,
-    incumbent: Option<&Incumbent>,
+    incumbent: Option<&mut Incumbent>,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
     let Some(Incumbent { version, to }) = incumbent else { return Ok(()) };
+    version.status = *to;
     store.set_status(version.id, *to, &context.after(version))?;
     store.end_holding(version.model, PRODUCTION_ALIAS, &context.now.to_string())
 }

@@ -46,7 +46,7 @@ const COUNT: &str = "BEGIN; TRUNCATE model_counts; \
 /// Without statistics, the first searches would have bad plans.
 const ANALYZE: &str = "ANALYZE models, deleted_models, registered_models, registered_model_tags, aliases, holdings, \
     model_events, model_heads, model_tags, model_texts, model_counts, score_keys, scores, version_files, \
-    manifest_files, api_keys, policies, approvals";
+    manifest_files, api_keys, policies, approvals, webhooks, webhook_deliveries";
 
 /// A connection to the database.
 pub(crate) struct PostgresSide {
@@ -247,7 +247,10 @@ impl Side for PostgresSide {
     }
 
     fn finish(mut self) -> Result<(), CopyError> {
-        Ok(self.connection.batch(&format!("DROP TABLE {MARK}"))?)
+        // A server that opened the database before the copy may know none of the webhooks.
+        let finish =
+            format!("BEGIN; DROP TABLE {MARK}; UPDATE schema_version SET webhooks = webhooks + 1; COMMIT");
+        Ok(self.connection.batch(&finish)?)
     }
 
     fn name(&self) -> String {

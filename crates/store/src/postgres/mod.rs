@@ -25,6 +25,7 @@ mod schema;
 mod search;
 mod text;
 mod tls;
+mod webhooks;
 mod writer;
 
 pub use backend::{NoMaintenance, Postgres};

@@ -18,10 +18,11 @@ use super::{
     lookup::Counts,
     rows::{COLUMNS, Value, version},
     schema::SCHEMA_VERSION,
+    webhooks::WebhookState,
 };
 
-/// Fails if a newer server has migrated the database.
-const CHECK_SCHEMA: &str = "SELECT check_schema($1)";
+/// Fails if a newer server has migrated the database. Returns a number that changes with the webhooks.
+const CHECK_SCHEMA: &str = "SELECT check_schema($1), webhooks FROM schema_version";
 /// The first number tells these locks apart from others in the database.
 const LOCK_NAME: &str = "SELECT pg_advisory_xact_lock(7243393, hashtext($1))";
 const LOCK_BY_NAME: &str =
@@ -57,7 +58,8 @@ pub struct PostgresWriter {
     /// for each, while the model is locked.
     deferred: Vec<Write>,
     /// How often something was written.
-    written: u64,
+    pub(super) written: u64,
+    pub(super) webhooks: WebhookState,
 }
 
 /// A statement that writes.
@@ -110,6 +112,7 @@ impl PostgresWriter {
             counts: Counts::default(),
             deferred: Vec::new(),
             written: 0,
+            webhooks: WebhookState::default(),
         }
     }
 
@@ -160,7 +163,8 @@ impl PostgresWriter {
             Ok(mut answers) => {
                 if begin.is_some() {
                     self.state = State::Open;
-                    answers.remove(0);
+                    let first = answers.remove(0);
+                    self.webhooks.version = first.first().map(|row| row.try_get(1)).transpose()?;
                 }
                 for (write, rows) in deferred.iter().zip(&answers) {
                     if let (Some(model), Some(row)) = (write.model_of_event, rows.first()) {
@@ -344,6 +348,7 @@ impl Transaction for PostgresWriter {
         self.statuses.clear();
         self.counts = Counts::default();
         (self.state, self.is_locked) = (State::Due, false);
+        self.webhooks.begin();
         Ok(())
     }
 
@@ -399,6 +404,10 @@ impl Transaction for PostgresWriter {
 
     fn in_transaction(&self) -> bool {
         self.state != State::None
+    }
+
+    fn take_deliveries(&mut self) -> bool {
+        self.webhooks.take_added()
     }
 
     fn maintain(&mut self) -> Result<Upkeep, StoreError> {

@@ -63,6 +63,7 @@ impl Backend for Sqlite {
 
 impl Transaction for SqliteWriter {
     fn begin(&mut self, timeout: Duration) -> Result<(), StoreError> {
+        self.webhooks.begin();
         self.with_busy_timeout(timeout, |writer| writer.run("BEGIN IMMEDIATE"))
     }
 
@@ -81,6 +82,10 @@ impl Transaction for SqliteWriter {
     fn in_transaction(&self) -> bool {
         // SQLite ends a transaction by itself on some errors, a full disk among them.
         !self.connection.is_autocommit()
+    }
+
+    fn take_deliveries(&mut self) -> bool {
+        self.webhooks.take_added()
     }
 
     fn maintain(&mut self) -> Result<Upkeep, StoreError> {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use registry_domain::Timestamp;
 
-use crate::{SnapshotStore, StoreError};
+use crate::{SnapshotStore, StoreError, webhooks::RELEASE};
 
 use super::{
     error_codes::is_sync_failure,
@@ -25,6 +25,7 @@ use super::{
     upkeep::WalUpkeep,
     wal,
     watched_files::WatchedFiles,
+    webhooks::WebhookState,
 };
 
 /// Older SQLite has a bug in resetting the WAL that can lose committed writes.
@@ -41,6 +42,7 @@ pub struct SqliteWriter {
     pub(super) is_wal_rescued: bool,
     /// When the WAL is checkpointed and restarted.
     pub(super) upkeep: WalUpkeep,
+    pub(super) webhooks: WebhookState,
     /// Released last, once the connection is closed.
     _lock: DatabaseLock,
 }
@@ -82,6 +84,7 @@ impl SqliteWriter {
         keep_wal_on_close(&connection, false).map_err(failed)?;
         use_wal(&connection, options)?;
         schema::migrate(&mut connection, now).map_err(failed)?;
+        connection.execute(RELEASE, []).map_err(failed)?;
         Ok(Self {
             connection,
             busy_timeout: options.busy_timeout,
@@ -89,6 +92,7 @@ impl SqliteWriter {
             files: WatchedFiles::of(options),
             is_wal_rescued: false,
             upkeep: WalUpkeep::new(Arc::default()),
+            webhooks: WebhookState::default(),
             _lock: lock,
         })
     }

@@ -31,6 +31,7 @@ mod trash;
 mod upkeep;
 mod wal;
 mod watched_files;
+mod webhooks;
 
 pub use backend::{Sqlite, SqliteMaintenance};
 pub use connection::{SqliteReader, SqliteWriter};

@@ -357,3 +357,96 @@ pub(in crate::http::v1) struct Rotation {
     /// When the key ends, in RFC 3339 or as a date. Absent: as before.
     expires_at: Option<String>,
 }
+
+/// A webhook to create.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"name": "deploy", "url": "https://ci.example.org/hook", "events": ["promote", "auto_demote"], "model": "minilm*"})))]
+pub(in crate::http::v1) struct NewWebhook {
+    /// A name for people; others may have it too.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
+    name: String,
+    description: Option<String>,
+    /// Where to call: https or http, to a public address, without credentials and fragment.
+    #[schema(pattern = r"^https?://", max_length = 2048)]
+    url: String,
+    /// The types of events; by default all.
+    #[schema(required = false)]
+    events: Vec<EventTypeName>,
+    /// A pattern for the names of models: `*` stands for any text, `?` for one character.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
+    model: Option<String>,
+    /// A filter that the version must pass, judged as of the event. Events of models themselves pass none.
+    filter: Option<String>,
+    /// What calls are signed with: `whsec_` and the base64 of 24 to 64 random bytes. By default the server makes one.
+    #[schema(required = false, pattern = r"^whsec_[A-Za-z0-9+/]{32,87}={0,2}$")]
+    secret: String,
+    /// `active`, the default, or `disabled`.
+    #[schema(required = false, pattern = "^(active|disabled)$")]
+    status: String,
+}
+
+/// Changes to a webhook. What is not given stays.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"status": "disabled"})))]
+pub(in crate::http::v1) struct WebhookChanges {
+    #[schema(required = false, pattern = r"[^\s\u0085]", max_length = 1024)]
+    name: String,
+    /// `null` removes it.
+    description: Option<String>,
+    #[schema(required = false, pattern = r"^https?://", max_length = 2048)]
+    url: String,
+    #[schema(required = false)]
+    events: Vec<EventTypeName>,
+    /// `null` removes it.
+    #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
+    model: Option<String>,
+    /// `null` removes it.
+    filter: Option<String>,
+    /// A new secret. For a day, calls are signed with the former one too.
+    #[schema(required = false, pattern = r"^whsec_[A-Za-z0-9+/]{32,87}={0,2}$")]
+    secret: String,
+    /// Makes a new secret, which the answer shows.
+    #[schema(required = false)]
+    rotate_secret: bool,
+    #[schema(required = false, pattern = "^(active|disabled)$")]
+    status: String,
+}
+
+/// A type of events.
+#[derive(ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::http::v1) enum EventTypeName {
+    Create,
+    Update,
+    Promote,
+    AutoDemote,
+    Eval,
+    Delete,
+    SetTag,
+    DeleteTag,
+    Restore,
+    Purge,
+    SetAlias,
+    DeleteAlias,
+    CreateModel,
+    UpdateModel,
+    RenameModel,
+    DeleteModel,
+    RestoreModel,
+    PurgeModel,
+}
+
+/// Which deliveries to send again: the one of an event, or all since a time.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"since": "2026-11-22T00:00:00Z"})))]
+pub(in crate::http::v1) struct ReplayRequest {
+    /// The id of an event.
+    #[schema(required = false)]
+    event: i64,
+    /// A time in RFC 3339, or a date.
+    #[schema(required = false)]
+    since: String,
+}

@@ -40,6 +40,16 @@ pub(in crate::http) fn all() -> Value {
         NewKey,
         Rotation,
         Deleted,
+        WebhookV1,
+        Webhooks,
+        WebhookTest,
+        DeliveryV1,
+        Deliveries,
+        Replayed,
+        NewWebhook,
+        WebhookChanges,
+        EventTypeName,
+        ReplayRequest,
         NewRegisteredModel,
         ModelChangesV1,
         NewVersion,
@@ -76,6 +86,8 @@ pub(in crate::http) fn all() -> Value {
         "Holding",
         "TrailEvent",
         "EventRecord",
+        "Webhook",
+        "WebhookDelivery",
         "StoredKey",
         "StoredPolicy",
         "JudgedCondition",
@@ -83,13 +95,15 @@ pub(in crate::http) fn all() -> Value {
         "DeniedCondition",
     ] {
         let fields = schemas[name]["properties"].as_object().into_iter().flat_map(|fields| fields.keys());
-        schemas[name]["required"] = fields.filter(|name| !name.starts_with("deleted_")).cloned().collect();
+        let is_sent = |name: &&String| !name.starts_with("deleted_") && *name != "secret";
+        schemas[name]["required"] = fields.filter(is_sent).cloned().collect();
     }
     // Keys of tags are not blank.
     for name in ["NewRegisteredModel", "ModelChangesV1", "NewVersion", "VersionChanges"] {
         schemas[name]["properties"]["tags"]["propertyNames"] =
             json!({ "pattern": NOT_BLANK, "maxLength": 1024 });
     }
+    schemas["ReplayRequest"]["oneOf"] = json!([{ "required": ["event"] }, { "required": ["since"] }]);
     let uri = json!({ "type": "string", "pattern": NOT_BLANK });
     let digest = json!({ "type": "string" });
     schemas["NewVersion"]["anyOf"] = json!([
@@ -123,6 +137,15 @@ pub(in crate::http::v1) struct ByName {
     /// The model's name, percent-encoded: a slash in it is `%2F`.
     #[param(min_length = 1, example = "minilm")]
     name: String,
+}
+
+/// The path of one webhook.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(in crate::http::v1) struct ByWebhook {
+    /// The id of the webhook.
+    #[param(min_length = 1, example = "7f3c1b9e-8a52-4c11-9d3e-5b0f6a2c4d18")]
+    id: String,
 }
 
 /// The path of one alias.

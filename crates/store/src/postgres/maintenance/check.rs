@@ -270,6 +270,10 @@ impl Check<'_> {
                 self.report.add(Error, rule.finding(count, row.try_get(1)?, &name, CORRECT));
             }
         }
+        for row in self.connection.one(rules::WEBHOOKS, &[])? {
+            let finding = rules::unreadable_webhook(row.try_get(0)?, &owned_text(&row, 1)?, CORRECT);
+            finding.into_iter().for_each(|finding| self.report.add(Error, finding));
+        }
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     maintenance::{
-        rules::SPANNING,
+        rules::{SPANNING, WEBHOOKS, unreadable_webhook},
         trail::{Audit, HEADS, NAMES, TAMPERED, Trail, VersionPlace, VisitChain},
     },
     sqlite::rows::text,
@@ -68,6 +68,14 @@ pub(super) fn find(connection: &Connection) -> rusqlite::Result<Vec<Finding>> {
             Ok(rule.finding(row.get(0)?, row.get(1)?, name, CORRECT_BY_HAND))
         };
         findings.extend(connection.query_row(&rule.first(), [], first).optional()?);
+    }
+    let mut webhooks = connection.prepare(WEBHOOKS)?;
+    let webhooks = webhooks.query_map([], |row| {
+        let definition = row.get_ref(1)?.as_str().unwrap_or_default();
+        Ok(unreadable_webhook(row.get(0)?, definition, CORRECT_BY_HAND))
+    })?;
+    for finding in webhooks {
+        findings.extend(finding?);
     }
     let mut trail = follow(connection, &mut |_| ())?;
     compare_ends(connection, &mut trail)?;

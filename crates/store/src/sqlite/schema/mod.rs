@@ -15,7 +15,7 @@ pub(super) use tables::{
 
 /// The `user_version` of a file with this schema. 0.2.0 and its predecessor used numbers below 300. Files
 /// of 300 and 301 had counting triggers, those of 400 no models, those of 500 neither manifests nor what MLflow
-/// shows, those of 501 neither API keys nor policies.
+/// shows, those of 501 neither API keys nor policies nor webhooks.
 pub const SCHEMA_VERSION: i64 = 502;
 
 /// Returns true if the file is not empty and has an older schema.

@@ -150,10 +150,32 @@ CREATE TABLE IF NOT EXISTS api_keys (
     revoked_at TEXT,
     revoked_by TEXT
 );
+CREATE TABLE IF NOT EXISTS webhooks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL UNIQUE, definition TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS webhook_deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    model_key INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    data TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    queued_ms INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL,
+    claimed INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    attempted_ms INTEGER,
+    status INTEGER,
+    latency_ms INTEGER,
+    error TEXT
+);
 ";
 
 /// The tables that the registry's rules are about, besides the lookup tables.
-pub(in super::super) const TABLES: [&str; 15] = [
+pub(in super::super) const TABLES: [&str; 17] = [
     "models",
     "model_events",
     "registered_models",
@@ -169,6 +191,8 @@ pub(in super::super) const TABLES: [&str; 15] = [
     "policies",
     "approvals",
     "api_keys",
+    "webhooks",
+    "webhook_deliveries",
 ];
 
 /// The sort key of `training_step`: an absent step is the lowest.
@@ -187,7 +211,7 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows that another tool adds have no number until
 /// the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 24] = [
+pub(super) const INDEXES: [Index; 26] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -218,6 +242,12 @@ pub(super) const INDEXES: [Index; 24] = [
     Index::of("idx_aliases_alias", "aliases (alias, version_id)"),
     Index::of("idx_holdings_alias", "holdings (model_key, alias)"),
     Index::of("idx_manifest_files_sha256", "manifest_files (sha256, version_id)"),
+    // Those that are to be sent, in order by webhook and model.
+    Index::of(
+        "idx_webhook_deliveries_pending",
+        "webhook_deliveries (webhook_id, model_key, id) WHERE state = 'pending'",
+    ),
+    Index::of("idx_webhook_deliveries_webhook", "webhook_deliveries (webhook_id, id)"),
 ];
 
 /// An index of this schema.

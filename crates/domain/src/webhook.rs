@@ -1,0 +1,293 @@
+//! Webhooks: who is called about which events, with what, and what follows from the answer.
+//!
+//! [`address`] judges where a call may go, [`secret`] signs it, [`delivery`] says when it is repeated, and [`payload`] and [`mlflow`]
+//! say what is in it. This module must not know how calls are made or how they are stored.
+
+pub mod address;
+pub mod delivery;
+pub mod mlflow;
+pub mod payload;
+pub mod secret;
+mod values;
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use crate::{
+    event::EventKind,
+    filter::{Attribute, Field, Filter, Scope},
+    limits::check_name,
+    refusal::Refusal,
+    text_enum::text_enum,
+    timestamp::Timestamp,
+    version::Version,
+};
+use secret::Secret;
+
+/// The id of a webhook within the store. Other systems see its [`Webhook::uid`].
+pub type WebhookId = i64;
+
+/// Webhooks of a registry at most: each write of an event looks at all.
+pub const MAX_WEBHOOKS: usize = 100;
+/// The longest URL, in bytes.
+pub const MAX_URL_BYTES: usize = 2_048;
+/// How long calls are signed with the former secret too after a change.
+pub const FORMER_SECRET_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// The API that a webhook belongs to, which decides its events, payloads and headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// `/v1`: the events of the audit trail, signed as Standard Webhooks define.
+    V1,
+    /// MLflow's API.
+    Mlflow,
+}
+
+text_enum! {
+    /// Says if events are delivered to a webhook.
+    #[allow(missing_docs, reason = "the names are self-explanatory")]
+    WebhookStatus {
+        Active = "active",
+        Disabled = "disabled",
+    }
+}
+
+/// A subscription to events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Given by the store.
+    #[serde(skip)]
+    pub id: WebhookId,
+    /// A UUID.
+    pub uid: String,
+    /// A name for people; others may have it too.
+    pub name: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Where to call.
+    pub url: String,
+    /// The API it belongs to.
+    pub form: Form,
+    /// The names of its events; empty for all.
+    pub events: Vec<String>,
+    /// A pattern that the name of the model must match: `*` for any text, `?` for one character.
+    pub model: Option<String>,
+    /// A filter that the version must pass. Events of a model itself pass none.
+    pub filter: Option<String>,
+    /// What calls are signed with. One of MLflow's may have none.
+    pub secret: Option<Secret>,
+    /// The secret before, and until when calls are signed with it too, in milliseconds since 1970.
+    pub former_secret: Option<(Secret, i64)>,
+    /// False if it is disabled: nothing is delivered or kept for it.
+    pub is_active: bool,
+    /// Why the server disabled it.
+    pub disabled_because: Option<String>,
+    /// Who created it.
+    pub created_by: String,
+    /// UTC, as [`Timestamp`] writes it.
+    pub created_at: String,
+    /// UTC.
+    pub updated_at: String,
+}
+
+impl Webhook {
+    /// Returns the refusal of a `uid` that no webhook has.
+    #[must_use]
+    pub fn missing(uid: &str) -> Refusal {
+        Refusal::NotFound(format!("there is no webhook {uid:?}"))
+    }
+}
+
+/// A change of a webhook; what is `None` stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "see `Webhook`")]
+pub struct WebhookPatch {
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub url: Option<String>,
+    pub events: Option<Vec<String>>,
+    pub model: Option<Option<String>>,
+    pub filter: Option<Option<String>>,
+    pub secret: Option<Secret>,
+    pub is_active: Option<bool>,
+}
+
+impl WebhookPatch {
+    /// Returns what is wrong with the values, by field.
+    #[must_use]
+    pub fn faults(&self, form: Form) -> Vec<(&'static str, String)> {
+        let name =
+            self.name.as_deref().map(|name| check_name("name", name).map_err(|error| error.to_string()));
+        let given = |text: &Option<Option<String>>| text.clone().flatten();
+        let secret = self.secret.as_ref().filter(|_| form == Form::V1);
+        let checks = [
+            ("name", name),
+            ("url", self.url.as_deref().map(|url| parse_url(url).map(drop))),
+            ("events", self.events.as_deref().map(|events| check_events(form, events))),
+            ("model", given(&self.model).map(|glob| check_glob(&glob))),
+            ("filter", given(&self.filter).map(|filter| parse_filter(&filter).map(drop))),
+            ("secret", secret.map(Secret::check)),
+        ];
+        let faults = checks.into_iter().filter_map(|(field, check)| Some((field, check?.err()?)));
+        faults.collect()
+    }
+
+    /// Applies the change, whose values have no faults.
+    pub fn apply(self, webhook: &mut Webhook, now: Timestamp) {
+        let Webhook { name, description, url, events, model, filter, .. } = webhook;
+        replace(name, self.name);
+        replace(description, self.description);
+        replace(url, self.url);
+        replace(events, self.events);
+        replace(model, self.model);
+        replace(filter, self.filter);
+        if let Some(secret) = self.secret.filter(|secret| webhook.secret.as_ref() != Some(secret)) {
+            let former = webhook.secret.replace(secret);
+            webhook.former_secret = former.map(|former| (former, now.unix_millis() + FORMER_SECRET_MS));
+        }
+        if let Some(is_active) = self.is_active {
+            (webhook.is_active, webhook.disabled_because) = (is_active, None);
+        }
+        webhook.updated_at = now.after(&webhook.updated_at).to_string();
+    }
+}
+
+fn replace<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
+/// Returns the URL of a receiver.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_url(text: &str) -> Result<Url, String> {
+    if text.len() > MAX_URL_BYTES {
+        return Err(format!("has {} bytes, and at most {MAX_URL_BYTES} are allowed", text.len()));
+    }
+    let url = Url::parse(text)
+        .map_err(|error| format!("is not a URL ({error}); give one like https://ci.example.org/hook"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!(
+            "has the scheme {:?}; give a URL that begins with https:// or http://",
+            url.scheme()
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "has a user name or a password, which lists would show; leave them out and check the signature"
+                .to_owned(),
+        );
+    }
+    if url.fragment().is_some() {
+        return Err("has a fragment, which is never sent; leave out # and what follows it".to_owned());
+    }
+    match url.host() {
+        None => Err("has no host".to_owned()),
+        Some(Host::Domain(host)) if host.trim_matches('.').is_empty() => Err("has no host".to_owned()),
+        Some(_) if url.port() == Some(0) => Err("has the port 0; give another one".to_owned()),
+        Some(_) => Ok(url),
+    }
+}
+
+fn check_events(form: Form, events: &[String]) -> Result<(), String> {
+    if form == Form::Mlflow {
+        let mut parts = events.iter().map(|event| mlflow::parts(event));
+        return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
+    }
+    match events.iter().find(|event| EventKind::parse(event).is_none()) {
+        None => Ok(()),
+        Some(unknown) => {
+            Err(format!("has the unknown type {unknown:?}; expected some of {}", EventKind::NAMES.join(", ")))
+        }
+    }
+}
+
+fn check_glob(glob: &str) -> Result<(), String> {
+    check_name("model", glob).map_err(|error| error.to_string())
+}
+
+fn parse_filter(text: &str) -> Result<Filter, String> {
+    let filter = Filter::parse(text, Scope::Versions).map_err(|error| error.to_string())?;
+    if names_alias(&filter) {
+        return Err(
+            "names alias, which is not a value of the version; subscribe to set_alias instead".to_owned()
+        );
+    }
+    Ok(filter)
+}
+
+fn names_alias(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().any(names_alias),
+        Filter::Not(part) => names_alias(part),
+        Filter::Condition(condition) => condition.field == Field::Attribute(Attribute::Alias),
+    }
+}
+
+/// What decides whether a webhook gets an event, ready to be asked many times.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The webhook.
+    pub webhook: WebhookId,
+    /// The API it belongs to.
+    pub form: Form,
+    events: Vec<String>,
+    model: Option<String>,
+    filter: Option<Filter>,
+}
+
+impl Subscription {
+    /// Returns the subscription of a webhook that was stored. A filter that this server can't read passes nothing.
+    #[must_use]
+    pub fn of(webhook: &Webhook) -> Option<Self> {
+        let filter = webhook.filter.as_deref().map(parse_filter).transpose().ok()?;
+        webhook.is_active.then(|| Self {
+            webhook: webhook.id,
+            form: webhook.form,
+            events: webhook.events.clone(),
+            model: webhook.model.clone(),
+            filter,
+        })
+    }
+
+    /// Returns true if it is about events of this name.
+    #[must_use]
+    pub fn includes(&self, event: &str) -> bool {
+        self.events.is_empty() || self.events.iter().any(|name| name == event)
+    }
+
+    /// Returns true if it is about this model and version.
+    #[must_use]
+    pub fn is_about(&self, model: &str, version: Option<&Version>) -> bool {
+        self.model.as_deref().is_none_or(|glob| glob_matches(glob, model))
+            && self.filter.as_ref().is_none_or(|filter| {
+                version.is_some_and(|version| filter.matches(&|field: &Field| values::of(version, field)))
+            })
+    }
+}
+
+/// Returns true if a text matches a pattern, in which `*` stands for any text and `?` for one character.
+fn glob_matches(glob: &str, text: &str) -> bool {
+    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
+    let (mut at, mut seen, mut retry) = (0, 0, None);
+    while seen < text.len() {
+        if glob.get(at) == Some(&'*') {
+            retry = Some((at, seen));
+            at += 1;
+        } else if glob.get(at).is_some_and(|c| *c == '?' || text.get(seen) == Some(c)) {
+            (at, seen) = (at + 1, seen + 1);
+        } else if let Some((star, from)) = retry {
+            // The star takes one character more.
+            (at, seen, retry) = (star + 1, from + 1, Some((star, from + 1)));
+        } else {
+            return false;
+        }
+    }
+    glob.get(at..).unwrap_or_default().iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests;
