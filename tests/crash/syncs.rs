@@ -24,7 +24,7 @@ const FRAME_HEADER_BYTES: usize = 24;
 const LOG_HEADER_BYTES: usize = 32;
 const WRITERS: usize = 8;
 /// Enough to restart the WAL.
-const WRITES: usize = 25;
+const WRITES: usize = 40;
 
 /// A system call of the server, in the order of the starts.
 #[derive(Debug)]
