@@ -25,6 +25,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use s3s::{
     StdError,
     auth::SimpleAuth,
@@ -302,6 +303,13 @@ async fn answer(
     if !state.root.join(bucket).is_dir() {
         let body =
             "<Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
+        return refusal(404, body, request).await;
+    }
+    // Nor has S3 folders, which this implementation fails to read as objects.
+    let path = percent_decode_str(request.uri().path().trim_matches('/')).decode_utf8_lossy().into_owned();
+    if path.contains('/') && request.uri().query().is_none() && state.root.join(&path).is_dir() {
+        let body =
+            "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>";
         return refusal(404, body, request).await;
     }
     let (cut, was_cut) = tokio::sync::oneshot::channel();

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Ran, left_out::left_out};
+use crate::{Ran, left_out::left_out, postgres_cluster::TestDatabase};
 use scene::{PullScene, files_below};
 
 #[test]
@@ -51,22 +51,45 @@ fn a_version_is_pulled_whole_and_the_next_time_from_the_cache() {
     assert!(linked || fs::metadata(scene.path("m/weights.dat")).unwrap().nlink() == 1);
 }
 
+#[test]
+fn a_registry_over_postgres_is_published_to_and_pulled_from_in_the_same_way() {
+    let Some(database) = TestDatabase::create() else {
+        return left_out("PostgreSQL is not installed, so nothing is pulled from a server over it");
+    };
+    let scene = PullScene::over_postgres(&database.url());
+    let (registered, _) = scene.run(["publish", "org/m", "source", "--version", "v1"]).done();
+    let version: Value = serde_json::from_str(&registered).unwrap();
+    for reference in ["org/m:v1", "org/m#1", "org/m@champion"] {
+        if reference.ends_with("champion") {
+            scene.run(["alias", "set", "org/m", "champion", "org/m#1"]).done();
+        }
+        let (out, _) = scene.pull([reference, "--to", reference, "--json"]).done();
+        let pulled: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&pulled["digest"], &pulled["files"]), (&version["digest"], &json!(4)), "{reference}");
+        assert_eq!(files_below(&scene.path(reference)), scene.model, "{reference}");
+    }
+    let missing = scene.pull(["org/m@production"]).failed(1);
+    assert!(missing.contains("no version is in production"), "{missing}");
+}
+
 /// After a power loss, no name may lead to an empty file.
 #[test]
 fn files_are_on_the_disk_before_they_have_their_names() {
-    let scene = PullScene::with_model();
-    fs::create_dir(scene.path("many")).unwrap();
-    for number in 0..250 {
-        fs::write(scene.path(&format!("many/{number}.json")), number.to_string()).unwrap();
+    let scene = PullScene::start();
+    for (version, files) in [("few", 1), ("many", 101)] {
+        fs::create_dir(scene.path(version)).unwrap();
+        for number in 1..=files {
+            fs::write(scene.path(&format!("{version}/{number}.json")), number.to_string()).unwrap();
+        }
+        scene.run(["publish", "m", version, "--version", version]).done();
     }
-    scene.run(["publish", "m", "many", "--version", "many"]).done();
     fs::create_dir(scene.path("old")).unwrap();
     for (version, to, synced, named) in [
-        ("m:v1", "new", "fdatasync", "\"new\""),
-        ("m:v1", "old", "fdatasync", "\"config.json\""),
+        ("m:few", "new", "fdatasync", "\"new\""),
+        ("m:few", "old", "fdatasync", "\"1.json\""),
         ("m:many", "another", "syncfs", "\"another\""),
     ] {
-        let pull = scene.command(["pull", version, "--to", to, "--include", "*.json"]);
+        let pull = scene.command(["pull", version, "--to", to]);
         let trace = scene.path("trace");
         let mut traced = Command::new("strace");
         traced.args(["-f", "-y", "-e", "trace=fdatasync,syncfs,renameat2", "-o"]).arg(&trace);

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::Path,
     thread,
@@ -45,9 +45,14 @@ fn exchange(
     if cut_at < length {
         return None;
     }
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
+    // The server may keep the connection of a refused request open for a while.
+    let mut stream = BufReader::new(stream);
+    let mut answer = String::new();
+    while !answer.ends_with("\r\n\r\n") {
+        (stream.read_line(&mut answer).ok()? > 0).then_some(())?;
+    }
+    let length = header(&answer, "content-length").map_or(0, |length| length.parse().unwrap());
+    stream.take(length).read_to_string(&mut answer).ok()?;
     Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
 }
 

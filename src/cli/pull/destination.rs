@@ -25,7 +25,7 @@ const STAGING: &str = ".registry-pull";
 /// Files from this size are linked, smaller ones copied, so that a configuration can be edited.
 const LINK_FROM_BYTES: u64 = 1 << 20;
 /// Up to this many files are synced one by one. For more, it is faster to sync the file system, though others may write to it.
-const SYNCED_ALONE: usize = 200;
+const SYNCED_ALONE: usize = 100;
 
 /// A folder to pull into, which this process alone writes.
 #[derive(Debug)]

@@ -55,7 +55,18 @@ impl PullScene {
 
     /// Starts a registry with an empty store; the files of a model are in the folder `source`.
     pub(super) fn start() -> Self {
-        let server = Self::serve(tempfile::tempdir().unwrap());
+        Self::at(Self::serve(tempfile::tempdir().unwrap()))
+    }
+
+    /// Starts the same registry over this PostgreSQL database.
+    pub(super) fn over_postgres(url: &str) -> Self {
+        Self::at(Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+            command.env("CAIA_REGISTRY_API_KEY", KEY).env("CAIA_REGISTRY_DATABASE_URL", url);
+            command.args(["--artifact-store", "./artifacts"]);
+        }))
+    }
+
+    fn at(server: Server) -> Self {
         let model = BTreeMap::from([
             ("config.json".to_owned(), b"{\"vocab_size\": 7}".to_vec()),
             ("tokenizer/tokenizer.json".to_owned(), b"{}".to_vec()),
