@@ -4,7 +4,13 @@
 //! The location of such a version is an address of this server, since a client resolves the scheme `mlflow-artifacts:` by its
 //! tracking server, which need not be this one. It sends its key there too.
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::{
+    http::{
+        Method,
+        header::{CACHE_CONTROL, HeaderValue},
+    },
+    web::{self, ServiceConfig},
+};
 use percent_encoding::percent_decode_str;
 
 use crate::{
@@ -14,6 +20,7 @@ use crate::{
         mlflow::{StoredPath, is_stored},
     },
     registry::RegistryError,
+    telemetry::Requests,
 };
 
 use super::{
@@ -21,6 +28,7 @@ use super::{
         answer::{self, Answer},
         api::MLFLOW_ARTIFACTS,
         blob,
+        endpoint::{self, Endpoint},
         error::ApiError,
         file_list::FileList,
         json::mlflow::write_file,
@@ -31,7 +39,30 @@ use super::{
 };
 
 /// After the prefix.
-pub(super) const PATH: &str = "artifacts";
+const PATH: &str = "artifacts";
+
+/// Returns the calls. Those of a path are adjacent.
+fn endpoints() -> Vec<Endpoint> {
+    let [prefix, _] = MLFLOW_ARTIFACTS;
+    let (all, one) = (format!("{prefix}/{PATH}"), format!("{prefix}/{PATH}/{{path}}"));
+    vec![
+        Endpoint::undescribed(Method::GET, &all, || web::to(list)),
+        Endpoint::undescribed(Method::GET, &one, || web::to(get)),
+        Endpoint::undescribed(Method::PUT, &one, || web::to(refuse)),
+        Endpoint::undescribed(Method::DELETE, &one, || web::to(refuse)),
+    ]
+}
+
+/// Registers the endpoints under both prefixes, each counted by its path under the first one.
+pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
+    let all = endpoints();
+    let all: Vec<_> = all.iter().collect();
+    for prefix in MLFLOW_ARTIFACTS {
+        endpoint::serve(paths, requests, &all, |path| {
+            path.replace(MLFLOW_ARTIFACTS[0], prefix).replace("{path}", "{path:.+}")
+        });
+    }
+}
 
 /// Returns the address below which a caller finds the files of versions, if this server has an artifact store and the caller
 /// names a host.
@@ -47,7 +78,7 @@ pub(super) fn location<S>(address: Option<&str>, version: &Version<S>) -> Option
 }
 
 /// Lists the files and folders of a version, or of a folder in it. A file, and a folder that is not there, contain nothing.
-pub(super) async fn list(mut call: Call) -> Answer {
+async fn list(mut call: Call) -> Answer {
     let given = Arguments::read(&mut call).await?;
     let StoredPath { version, path } = StoredPath::parse(&given.text("path")?.unwrap_or_default())?;
     call.registry().expect_stored(version).await?;
@@ -65,7 +96,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 }
 
 /// Answers with a file.
-pub(super) async fn get(call: Call) -> Answer {
+async fn get(call: Call) -> Answer {
     let StoredPath { version, path } = named(&call)?;
     let digest = call.registry().stored_file(version, path).await?;
     let mut response = blob::answer(&call, digest).await?;
@@ -77,7 +108,7 @@ pub(super) async fn get(call: Call) -> Answer {
 }
 
 /// Refuses to change the files of a version.
-pub(super) async fn refuse(_: Call) -> Answer {
+async fn refuse(_: Call) -> Answer {
     Err(invalid(
         "the files of a version never change, and MLflow's client registers none here; `registry publish` registers a \
          version with its files",

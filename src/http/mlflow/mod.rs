@@ -23,7 +23,7 @@ use actix_web::{
 use crate::telemetry::Requests;
 
 use super::{
-    api::{MLFLOW, MLFLOW_ARTIFACTS, MLFLOW_SERVER},
+    api::{MLFLOW, MLFLOW_SERVER},
     endpoint::{self, Endpoint},
 };
 
@@ -33,9 +33,9 @@ pub(super) use pages::Pages;
 /// The method, the path after the prefix, and the handler of a call.
 type Call = (Method, &'static str, fn() -> Route);
 
-/// The calls about the registry, with their paths after the prefix. The calls of a path must be adjacent.
-fn calls() -> Vec<Call> {
-    vec![
+/// Returns the calls, with their paths after the prefix. The calls of a path must be adjacent.
+fn endpoints() -> Vec<Endpoint> {
+    let calls: [Call; _] = [
         (Method::GET, "registered-models/get", || web::to(models::get)),
         (Method::POST, "registered-models/create", || web::to(models::create)),
         (Method::PATCH, "registered-models/update", || web::to(models::update)),
@@ -58,36 +58,26 @@ fn calls() -> Vec<Call> {
         (Method::GET, "model-versions/search", || web::to(search::versions)),
         (Method::POST, "model-versions/set-tag", || web::to(versions::set_tag)),
         (Method::DELETE, "model-versions/delete-tag", || web::to(versions::delete_tag)),
-    ]
-}
-
-/// The calls about files.
-fn file_calls() -> Vec<Call> {
-    vec![
-        (Method::GET, files::PATH, || web::to(files::list)),
-        (Method::GET, "artifacts/{path}", || web::to(files::get)),
-        (Method::PUT, "artifacts/{path}", || web::to(files::refuse)),
-        (Method::DELETE, "artifacts/{path}", || web::to(files::refuse)),
-    ]
+    ];
+    calls
+        .into_iter()
+        .map(|(method, path, route)| Endpoint::undescribed(method, &format!("{}/{path}", MLFLOW[0]), route))
+        .collect()
 }
 
 /// Registers the endpoints under both prefixes, each counted in `requests` by its path under the first one.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
-    for (prefixes, calls) in [(MLFLOW, calls()), (MLFLOW_ARTIFACTS, file_calls())] {
-        let [first, _] = prefixes;
-        let endpoint =
-            |(method, path, route): Call| Endpoint::undescribed(method, &format!("{first}/{path}"), route);
-        let all: Vec<_> = calls.into_iter().map(endpoint).collect();
-        let all: Vec<_> = all.iter().collect();
-        for prefix in prefixes {
-            let scope = web::scope(prefix).configure(|paths| {
-                endpoint::serve(paths, requests, &all, |path| {
-                    path.strip_prefix(first).unwrap_or(path).replace("{path}", "{path:.+}")
-                });
+    let all = endpoints();
+    let all: Vec<_> = all.iter().collect();
+    for prefix in MLFLOW {
+        let scope = web::scope(prefix).configure(|paths| {
+            endpoint::serve(paths, requests, &all, |path| {
+                path.strip_prefix(MLFLOW[0]).unwrap_or(path).to_owned()
             });
-            paths.service(scope);
-        }
+        });
+        paths.service(scope);
     }
+    files::configure(paths, requests);
     let version = Endpoint::undescribed(Method::GET, "/version", || web::to(server::version));
     let info = MLFLOW_SERVER.map(|prefix| {
         Endpoint::undescribed(Method::GET, &format!("{prefix}/server-info"), || web::to(server::info))
