@@ -67,6 +67,7 @@ fn endpoints() -> Vec<Endpoint> {
 
 /// Registers the endpoints under both prefixes, each counted in `requests` by its path under the first one.
 pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
+    files::configure(paths, requests);
     let all = endpoints();
     let all: Vec<_> = all.iter().collect();
     for prefix in MLFLOW {
@@ -77,7 +78,6 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
         });
         paths.service(scope);
     }
-    files::configure(paths, requests);
     let version = Endpoint::undescribed(Method::GET, "/version", || web::to(server::version));
     let info = MLFLOW_SERVER.map(|prefix| {
         Endpoint::undescribed(Method::GET, &format!("{prefix}/server-info"), || web::to(server::info))

@@ -1,7 +1,7 @@
 //! Changes that only MLflow's API makes: a version whose label is its number, copies of versions, and stages.
 
 use registry_domain::{
-    Draft, LabelReuse, Manifest, Model, Provenance, Refusal, Status, Tags, Version,
+    Draft, LabelReuse, Model, Provenance, Refusal, Status, Tags, Version,
     mlflow::{CopyOf, Origin, Source, Submission, Transition, check_copy, is_prompt, prompt_copied},
 };
 
@@ -44,7 +44,8 @@ pub fn create_version(
         origin.model_id = copied_origin.model_id;
         origin.location = copied_origin.location.or(copied.artifact_uri);
         if let Some(summary) = copied.manifest {
-            copied_files = Some((Manifest::of(store.manifest_files(copied.id)?)?, summary.is_stored));
+            copied_files =
+                Some((registry_domain::Manifest::of(store.manifest_files(copied.id)?)?, summary.is_stored));
         }
     }
     let label = free_label(store, &model.name, model.next_number, LabelReuse::Allowed)?;

@@ -4,7 +4,7 @@ use tokio_postgres::types::Type;
 
 use registry_domain::{
     Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
-    Status, Timestamp, Version, VersionFile, VersionId,
+    Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -342,7 +342,7 @@ impl WriteStore for PostgresWriter {
         summaries.into_iter().next().ok_or_else(|| StoreError::Failed("a model has no summary".to_owned()))
     }
 
-    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<registry_domain::VersionFile>, StoreError> {
         let id: [Parameter<'_>; 1] = [(&id, Type::INT8)];
         let answers = self.run(&[Request::prepared(manifest::ALL, &id)])?;
         Ok(answers.iter().flatten().map(manifest::file).collect::<Result<_, _>>()?)

@@ -9,7 +9,7 @@ use rusqlite::{
 
 use registry_domain::{
     Alias, Draft, EventDraft, Holding, Model, ModelKey, ModelSummary, Numbering, Refusal, ScoreChange,
-    Status, Timestamp, Version, VersionFile, VersionId,
+    Status, Timestamp, Version, VersionId,
 };
 
 use crate::{StoreError, WriteStore};
@@ -224,7 +224,7 @@ impl WriteStore for SqliteWriter {
         Ok(registered::summarize(&self.connection, model)?)
     }
 
-    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<VersionFile>, StoreError> {
+    fn manifest_files(&mut self, id: VersionId) -> Result<Vec<registry_domain::VersionFile>, StoreError> {
         Ok(manifest::all(&self.connection, id)?)
     }
 
