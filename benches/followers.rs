@@ -175,7 +175,7 @@ fn stall(url: &str) -> Result<TcpStream> {
 
 fn request(query: &str, header: &str) -> String {
     format!(
-        "GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nAccept: text/event-stream\r\n{header}\r\n"
+        "GET /v1/events{query} HTTP/1.0\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nAccept: text/event-stream\r\n{header}\r\n"
     )
 }
 
@@ -249,7 +249,7 @@ fn follow_all(url: &str, followers: usize, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Follows, and comes back with the last id if the server ends the stream. Each event is one line that begins with `id: `.
+/// Follows (over HTTP/1.0, whose bodies have no chunks), and comes back with the last id if the server ends the stream. Each event is one line that begins with `id: `.
 async fn follow(
     address: &str,
     query: &str,
