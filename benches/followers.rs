@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     rc::Rc,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -83,6 +83,7 @@ struct Results {
     /// Events per second, all followers together.
     delivered: Vec<f64>,
     memory_mib: Vec<f64>,
+    dropped: u64,
     failed: u64,
 }
 
@@ -120,7 +121,8 @@ fn main() -> Result<()> {
             results.p99s.push(load.p99_ms);
             results.failed += load.failed;
             results.memory_mib.push(server.memory_mib()?.0 - before_mib);
-            let events = crowd.map(Crowd::end).transpose()?.unwrap_or_default();
+            let (events, dropped) = crowd.map(Crowd::end).transpose()?.unwrap_or_default();
+            results.dropped += dropped;
             results.delivered.push(events as f64 / f64::from(seconds));
             drop(stalled);
         }
@@ -135,12 +137,20 @@ fn main() -> Result<()> {
                 three_digits(median(results.ratios.clone())),
                 three_digits(median(results.p99s.clone())),
                 number(median(results.delivered.clone())),
+                results.dropped.to_string(),
                 three_digits(results.memory_mib.iter().copied().fold(0.0, f64::max)),
             ]
         })
         .collect();
-    let titles =
-        ["followers", "writes/s", "ratio", "p99 (ms)", "events delivered/s", "memory (MiB more, at most)"];
+    let titles = [
+        "followers",
+        "writes/s",
+        "ratio",
+        "p99 (ms)",
+        "events delivered/s",
+        "dropped",
+        "memory (MiB more, at most)",
+    ];
     println!("{followers} followers and one that reads nothing, {CONNECTIONS} connections that write\n");
     println!("{}", markdown(&titles, &rows));
     let (_, peak_mib) = server.memory_mib()?;
@@ -159,13 +169,13 @@ fn main() -> Result<()> {
 /// Opens a stream and reads nothing of it.
 fn stall(url: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(url.trim_start_matches("http://"))?;
-    stream.write_all(request("").as_bytes())?;
+    stream.write_all(request("", "").as_bytes())?;
     Ok(stream)
 }
 
-fn request(query: &str) -> String {
+fn request(query: &str, header: &str) -> String {
     format!(
-        "GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nAccept: text/event-stream\r\n\r\n"
+        "GET /v1/events{query} HTTP/1.0\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nAccept: text/event-stream\r\n{header}\r\n"
     )
 }
 
@@ -190,22 +200,23 @@ impl Crowd {
         Ok(Self { child, stdin })
     }
 
-    /// Ends it, and returns how many events all followers have got.
-    fn end(mut self) -> Result<u64> {
+    /// Ends it, and returns how many events all followers have got, and how often one was dropped and came back.
+    fn end(mut self) -> Result<(u64, u64)> {
         drop(self.stdin.take());
         let mut text = String::new();
         self.child.stdout.take().ok_or("no stdout")?.read_to_string(&mut text)?;
         if !self.child.wait()?.success() {
             return Err("the followers failed".into());
         }
-        Ok(text.trim().parse()?)
+        let (events, dropped) = text.trim().split_once(' ').ok_or("the followers counted nothing")?;
+        Ok((events.parse()?, dropped.parse()?))
     }
 }
 
 /// Follows with many streams on one thread, until stdin ends. Prints how many events they got.
 fn follow_all(url: &str, followers: usize, all: bool) -> Result<()> {
     let address = url.trim_start_matches("http://").to_owned();
-    let (events, begun) = (Rc::new(AtomicU64::new(0)), Rc::new(AtomicU64::new(0)));
+    let [events, begun, dropped] = [(); 3].map(|()| Rc::new(AtomicU64::new(0)));
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -213,14 +224,15 @@ fn follow_all(url: &str, followers: usize, all: bool) -> Result<()> {
     });
     actix_web::rt::System::new().block_on(async {
         for number in 0..followers {
-            let (address, events, begun) = (address.clone(), Rc::clone(&events), Rc::clone(&begun));
+            let (address, events) = (address.clone(), Rc::clone(&events));
+            let (begun, dropped) = (Rc::clone(&begun), Rc::clone(&dropped));
             let query = if all {
                 String::new()
             } else {
                 format!("?model={}", words::name(number as u64 % words::names(MODELS)))
             };
             actix_web::rt::spawn(async move {
-                follow(&address, &query, &events, &begun).await.unwrap();
+                follow(&address, &query, &events, &begun, &dropped).await.unwrap();
             });
         }
         let started = Instant::now();
@@ -232,33 +244,42 @@ fn follow_all(url: &str, followers: usize, all: bool) -> Result<()> {
         while is_done.try_recv().is_err() {
             actix_web::rt::time::sleep(Duration::from_millis(10)).await;
         }
-        println!("{}", events.load(Ordering::Relaxed));
+        println!("{} {}", events.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
     });
     Ok(())
 }
 
-/// Reads a stream. Each event is one line that begins with `id: `.
-async fn follow(address: &str, query: &str, events: &AtomicU64, begun: &AtomicU64) -> Result<()> {
-    let mut stream = actix_web::rt::net::TcpStream::connect(address).await?;
-    stream.write_all(request(query).as_bytes()).await?;
-    let (mut buffer, last) = (Vec::with_capacity(64 << 10), AtomicI64::new(-1));
+/// Follows (over HTTP/1.0, whose bodies have no chunks), and comes back with the last id if the server ends the stream. Each event is one line that begins with `id: `.
+async fn follow(
+    address: &str,
+    query: &str,
+    events: &AtomicU64,
+    begun: &AtomicU64,
+    dropped: &AtomicU64,
+) -> Result<()> {
+    let (mut last, mut last_text) = (-1, String::new());
     loop {
-        if stream.read_buf(&mut buffer).await? == 0 {
-            return Err("a follower was dropped".into());
-        }
-        let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else { continue };
-        for line in buffer[..=end].split(|byte| *byte == b'\n') {
-            let Some(id) = line.strip_prefix(b"id: ") else { continue };
-            let digits = id.iter().take_while(|byte| byte.is_ascii_digit());
-            let id = digits.fold(0_i64, |id, digit| id * 10 + i64::from(digit - b'0'));
-            match last.swap(id, Ordering::Relaxed) {
-                -1 => drop(begun.fetch_add(1, Ordering::Relaxed)),
-                before => {
-                    assert!(id >= before, "event {id} came after {before}");
-                    events.fetch_add(u64::from(id > before), Ordering::Relaxed);
+        let mut stream = actix_web::rt::net::TcpStream::connect(address).await?;
+        let header = if last < 0 { String::new() } else { format!("Last-Event-ID: {last_text}\r\n") };
+        stream.write_all(request(query, &header).as_bytes()).await?;
+        let mut buffer = Vec::with_capacity(64 << 10);
+        while stream.read_buf(&mut buffer).await? > 0 {
+            let Some(end) = buffer.iter().rposition(|byte| *byte == b'\n') else { continue };
+            for line in buffer[..=end].split(|byte| *byte == b'\n') {
+                let Some(text) = line.strip_prefix(b"id: ") else { continue };
+                let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+                let id = digits.fold(0_i64, |id, digit| id * 10 + i64::from(digit - b'0'));
+                assert!(id >= last, "event {id} came after {last}");
+                if last < 0 {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                } else if id > last {
+                    events.fetch_add(1, Ordering::Relaxed);
                 }
+                last = id;
+                last_text = String::from_utf8_lossy(text).into_owned();
             }
+            buffer.drain(..=end);
         }
-        buffer.drain(..=end);
+        dropped.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -2,16 +2,15 @@
 //!
 //! Followers share one ring of batches. One that falls so far behind that its next batch is gone is told so, and no other one
 //! waits for it. The feed takes its time: each batch costs a wake-up per follower, and each byte of it a copy, so with many
-//! followers batches are larger and rarer, and writes keep their share of the machine. Without followers it reads nothing.
+//! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed rests. Without followers it reads nothing.
 
 use std::{
     ops::{ControlFlow, Range},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
-    thread::available_parallelism,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -33,11 +32,19 @@ const BATCHES: usize = 64;
 /// The largest batch, which a single larger event exceeds, in bytes. All that wait have at most 32 MiB.
 const MAX_BATCH_BYTES: usize = 512 << 10;
 const MIN_BATCH_BYTES: usize = 16 << 10;
-/// What followers may take per second and core, all together, in bytes: a small part of what a core can copy.
-const BYTES_PER_SECOND_AND_CORE: u64 = 64 << 20;
-/// The pause between two batches, and what each follower adds to it, since each costs a wake-up and a call of the system.
-const PAUSE: Duration = Duration::from_millis(10);
-const PAUSE_PER_FOLLOWER: Duration = Duration::from_micros(200);
+/// The time from one batch to the next at least, and what each follower adds to it, since each costs a wake-up and a call of
+/// the system.
+const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL_PER_FOLLOWER: Duration = Duration::from_micros(200);
+/// How long followers may take for a batch, before the next one has another size.
+const TAKE_TIME: Duration = Duration::from_millis(100);
+/// How long the feed waits for nine of ten followers to take a batch. The others catch up, or are left behind.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// While this server commits writes, the feed rests so many times as long as a batch took.
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How often the feed looks if a batch was taken.
+const LOOK: Duration = Duration::from_millis(4);
 /// How often the feed looks for events that other servers have written.
 const POLL: Duration = Duration::from_millis(200);
 /// The pause after a read that failed.
@@ -57,6 +64,36 @@ pub struct Batch {
     pub text: Bytes,
     /// The position after the last one.
     pub position: TrailPosition,
+    /// Followers that have taken it.
+    taken: AtomicU32,
+}
+
+/// A batch in the hands of a follower, who has taken it when this is dropped.
+#[derive(Debug)]
+pub struct Taking(Arc<Batch>);
+
+impl Taking {
+    /// Begins to take a batch.
+    #[must_use]
+    pub fn begin(batch: &Arc<Batch>) -> Self {
+        Self(Arc::clone(batch))
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A follower that takes each batch, until this is dropped. One that still reads what it has missed is none.
+#[derive(Debug)]
+pub struct Live(Arc<AtomicU32>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// An event of a batch.
@@ -92,7 +129,7 @@ type Reply = oneshot::Sender<Result<Joined, ActorError>>;
 #[derive(Clone)]
 pub struct Feed {
     joins: mpsc::Sender<Reply>,
-    taken_bytes: Arc<AtomicU64>,
+    live: Arc<AtomicU32>,
     closing: Arc<Notify>,
 }
 
@@ -102,15 +139,14 @@ impl Feed {
     pub fn start(database: Database, render: Render) -> Self {
         let (joins, waiting) = mpsc::channel(JOINS);
         let (batches, _) = broadcast::channel(BATCHES);
-        let feed = Self { joins, taken_bytes: Arc::default(), closing: Arc::default() };
-        let cores = available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let feed = Self { joins, live: Arc::default(), closing: Arc::default() };
         let source = Source {
             database,
             render,
             batches,
             position: TrailPosition::default(),
-            taken_bytes: Arc::clone(&feed.taken_bytes),
-            bytes_per_second: BYTES_PER_SECOND_AND_CORE * cores,
+            live: Arc::clone(&feed.live),
+            limit_bytes: MAX_BATCH_BYTES,
         };
         let closing = Arc::clone(&feed.closing);
         actix::spawn(async move {
@@ -132,9 +168,11 @@ impl Feed {
         joined.await.unwrap_or(Err(ActorError::Closed))
     }
 
-    /// Records what a follower has taken.
-    pub fn take(&self, bytes: usize) {
-        self.taken_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// Records that a follower takes each batch from now on.
+    #[must_use]
+    pub fn enter(&self) -> Live {
+        self.live.fetch_add(1, Ordering::Relaxed);
+        Live(Arc::clone(&self.live))
     }
 
     /// Ends the feed: followers get what they have not taken yet, and then its end.
@@ -155,15 +193,15 @@ struct Source {
     render: Render,
     batches: broadcast::Sender<Arc<Batch>>,
     position: TrailPosition,
-    /// By all followers, since the last batch.
-    taken_bytes: Arc<AtomicU64>,
-    bytes_per_second: u64,
+    /// Followers that take each batch.
+    live: Arc<AtomicU32>,
+    /// The size of the next batch.
+    limit_bytes: usize,
 }
 
 impl Source {
     async fn run(mut self, mut joins: mpsc::Receiver<Reply>) {
         let mut commits = self.database.commits();
-        let mut limit_bytes = MAX_BATCH_BYTES;
         loop {
             if self.batches.receiver_count() == 0 {
                 // What happened without followers is in no batch.
@@ -173,66 +211,68 @@ impl Source {
                 continue;
             }
             commits.borrow_and_update();
-            let (pause, has_more) = match self.next(limit_bytes).await {
-                Ok((batch, has_more)) => {
-                    let sent_bytes = batch.as_ref().map_or(0, |batch| batch.text.len() as u64);
-                    self.send(batch);
-                    let pause = PAUSE + PAUSE_PER_FOLLOWER * self.followers();
-                    if !self.serve(&mut joins, sleep(pause)).await {
-                        return;
-                    }
-                    let taken_bytes = self.taken_bytes.swap(0, Ordering::Relaxed);
-                    limit_bytes = self.limit_bytes(sent_bytes, taken_bytes);
-                    let cost = Duration::from_secs_f64(taken_bytes as f64 / self.bytes_per_second as f64);
-                    (cost.saturating_sub(pause), has_more)
-                }
+            let (batch, has_more) = match self.next().await {
+                Ok((batch, has_more)) => (batch.map(Arc::new), has_more),
                 Err(error) => {
                     tracing::warn!(%error, "new events can't be read; followers wait");
-                    (RETRY, true)
+                    if self.serve(&mut joins, sleep(RETRY)).await.is_none() {
+                        return;
+                    }
+                    continue;
                 }
             };
-            if !self.serve(&mut joins, sleep(pause)).await {
-                return;
+            if let Some(batch) = batch {
+                self.position = batch.position;
+                let Some(took) = self.serve(&mut joins, self.deliver(&batch)).await else { return };
+                self.adapt(took, has_more);
+                let is_writing = commits.has_changed().unwrap_or(false);
+                let rest = if is_writing { (took * REST).min(LONGEST_REST) } else { Duration::ZERO };
+                let interval = INTERVAL + INTERVAL_PER_FOLLOWER * self.live.load(Ordering::Relaxed);
+                let pause = rest.max(interval.saturating_sub(took));
+                if self.serve(&mut joins, sleep(pause)).await.is_none() {
+                    return;
+                }
             }
-            let changed = async {
-                if !has_more {
-                    let _ = timeout(POLL, commits.changed()).await;
-                }
-            };
-            if !self.serve(&mut joins, changed).await {
+            if !has_more && self.serve(&mut joins, timeout(POLL, commits.changed())).await.is_none() {
                 return;
             }
         }
     }
 
-    /// Lets followers join until `end`. Returns false if there will be none.
-    async fn serve(&self, joins: &mut mpsc::Receiver<Reply>, end: impl Future<Output = ()>) -> bool {
+    /// Hands a batch to all followers. Returns how long most of them took for it.
+    async fn deliver(&self, batch: &Arc<Batch>) -> Duration {
+        let begun = Instant::now();
+        // Without a receiver it is dropped.
+        let _ = self.batches.send(Arc::clone(batch));
+        let is_taken = || 10 * batch.taken.load(Ordering::Relaxed) >= 9 * self.live.load(Ordering::Relaxed);
+        while !is_taken() && begun.elapsed() < PATIENCE {
+            sleep(LOOK).await;
+        }
+        begun.elapsed()
+    }
+
+    /// Makes the next batch smaller if the last one took long, or larger if there are more events than it had.
+    fn adapt(&mut self, took: Duration, has_more: bool) {
+        if took > TAKE_TIME {
+            self.limit_bytes = (self.limit_bytes / 2).max(MIN_BATCH_BYTES);
+        } else if took < TAKE_TIME / 2 && has_more {
+            self.limit_bytes = (self.limit_bytes * 2).min(MAX_BATCH_BYTES);
+        }
+    }
+
+    /// Lets followers join until `end`. Returns `None` if there will be none.
+    async fn serve<T>(&self, joins: &mut mpsc::Receiver<Reply>, end: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(end);
         loop {
             tokio::select! {
-                () = &mut end => return true,
-                join = joins.recv() => match join {
-                    Some(reply) => drop(reply.send(Ok(self.joined()))),
-                    None => return false,
-                },
+                end = &mut end => return Some(end),
+                join = joins.recv() => drop(join?.send(Ok(self.joined()))),
             }
         }
     }
 
     fn joined(&self) -> Joined {
         Joined { batches: self.batches.subscribe(), position: self.position }
-    }
-
-    fn followers(&self) -> u32 {
-        u32::try_from(self.batches.receiver_count()).unwrap_or(u32::MAX)
-    }
-
-    /// Returns the size of a batch of which followers take what they may take in half a second, given how often each byte
-    /// of the last one was taken.
-    fn limit_bytes(&self, sent_bytes: u64, taken_bytes: u64) -> usize {
-        let takers = (taken_bytes / sent_bytes.max(1)).max(1);
-        let limit_bytes = usize::try_from(self.bytes_per_second / 2 / takers).unwrap_or(usize::MAX);
-        limit_bytes.clamp(MIN_BATCH_BYTES, MAX_BATCH_BYTES)
     }
 
     /// Goes to the newest event.
@@ -244,8 +284,8 @@ impl Source {
     }
 
     /// Reads the next events, if there are any. Also returns true if there are more.
-    async fn next(&mut self, limit_bytes: usize) -> Result<(Option<Batch>, bool), ActorError> {
-        let (render, before) = (self.render, self.position);
+    async fn next(&self) -> Result<(Option<Batch>, bool), ActorError> {
+        let (render, before, limit_bytes) = (self.render, self.position, self.limit_bytes);
         let query = TrailQuery { after: Some(before.id), limit: u32::MAX, ..TrailQuery::default() };
         self.database
             .read(move |store| {
@@ -258,17 +298,9 @@ impl Source {
                     events.push(FeedEvent { id, traits: Traits::of(&event), text: begin..text.len() });
                     if text.len() >= limit_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 })?;
-                let batch = Batch { events, text: text.into(), position };
+                let batch = Batch { events, text: text.into(), position, taken: AtomicU32::new(0) };
                 Ok((Some(batch).filter(|batch| !batch.events.is_empty()), followed.has_more))
             })
             .await
-    }
-
-    fn send(&mut self, batch: Option<Batch>) {
-        if let Some(batch) = batch {
-            self.position = batch.position;
-            // Without a receiver it is dropped.
-            let _ = self.batches.send(Arc::new(batch));
-        }
     }
 }

@@ -18,7 +18,7 @@ mod writer;
 pub use artifacts::{ArtifactOptions, Artifacts, Bytes, UploadWriter};
 pub use database::{Database, DatabaseOptions};
 pub use deliveries::{Deliverer, DeliveryOptions};
-pub use feed::{Batch, Feed, Joined, Render};
+pub use feed::{Batch, Feed, Joined, Live, Render, Taking};
 pub use hasher::{Hasher, HasherOptions};
 pub use mailbox::QueueDepth;
 pub use probe::NotReady;

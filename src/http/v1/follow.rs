@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    actors::{Batch, Joined},
+    actors::{Batch, Joined, Live, Taking},
     domain::{
         TrailEvent,
         query::TrailQuery,
@@ -81,7 +81,8 @@ pub(super) async fn answer(call: &Call, query: TrailQuery, from: Option<TrailPos
         position,
         through: position.id,
         joined,
-        is_behind: true,
+        live: None,
+        taking: None,
         pending: format!("retry: {RETRY_MILLIS}\nid: {position}\n\n").into(),
         _counted: Counted::new(followers),
         _permit: permit,
@@ -128,8 +129,10 @@ struct Follower {
     /// It has passed all events up to this id.
     through: i64,
     joined: Joined,
-    /// True while it reads what it has missed.
-    is_behind: bool,
+    /// `None` while it reads what it has missed.
+    live: Option<Live>,
+    /// The batch that it takes.
+    taking: Option<Taking>,
     /// What the connection has not taken yet.
     pending: Bytes,
     _counted: Counted,
@@ -147,7 +150,6 @@ impl Follower {
                 }
             }
             let slice = follower.pending.split_to(follower.pending.len().min(SLICE_BYTES));
-            follower.app.feed.take(slice.len());
             Ok(Some((slice, follower)))
         })
     }
@@ -157,7 +159,8 @@ impl Follower {
         if self.app.feed.is_closed() {
             return Ok(false);
         }
-        if self.is_behind {
+        self.taking = None;
+        if self.live.is_none() {
             return self.catch_up().await.map(|()| true);
         }
         match timeout(HEARTBEAT, self.joined.batches.recv()).await {
@@ -191,16 +194,18 @@ impl Follower {
             return Ok(());
         }
         self.filter = TrailFilter::new(&self.query, followed.model);
-        self.is_behind = self.joined.is_left_behind();
-        if self.is_behind {
+        if self.joined.is_left_behind() {
             // While it read, the feed went on without it.
             self.joined = self.app.feed.join().await?;
+        } else {
+            self.live = Some(self.app.feed.enter());
         }
         Ok(())
     }
 
     /// Takes what passes the filter from a batch.
-    fn pass(&mut self, batch: &Batch) {
+    fn pass(&mut self, batch: &Arc<Batch>) {
+        self.taking = Some(Taking::begin(batch));
         if batch.position.id <= self.through {
             return;
         }
