@@ -8,7 +8,6 @@ use utoipa::{IntoResponses, ToSchema};
 use crate::domain::json::Object;
 
 use super::{super::super::openapi::Failure, FileRoleName, NewOrigin, StatusName};
-use super::{PolicyAction, PolicyCondition};
 
 /// A registered model.
 #[derive(ToSchema)]
@@ -411,105 +410,6 @@ pub(in crate::http::v1) struct NewKeyToken {
     key: StoredKey,
     /// `reg_`, the id, `_`, and 64 hex digits.
     token: String,
-}
-
-/// A policy in one of its versions, which never change.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct StoredPolicy {
-    name: String,
-    /// 1, 2, 3 … for each name; 0 for the policy of a setting.
-    version: i64,
-    models: String,
-    target: String,
-    action: PolicyAction,
-    description: Option<String>,
-    conditions: Vec<PolicyCondition>,
-    /// True for the policy of a setting, which can't be changed.
-    builtin: bool,
-    deleted: bool,
-    created_by: Option<String>,
-    created_at: Option<String>,
-}
-
-/// Policies.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct PolicyList {
-    policies: Vec<StoredPolicy>,
-}
-
-/// What policies say of a version.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct Verdicts {
-    target: String,
-    /// True if no policy denies it.
-    allowed: bool,
-    policies: Vec<PolicyVerdict>,
-}
-
-/// What the conditions of a policy say.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct PolicyVerdict {
-    policy: String,
-    /// 0 for a policy that is not stored.
-    version: i64,
-    action: PolicyAction,
-    passed: bool,
-    conditions: Vec<JudgedCondition>,
-}
-
-/// A condition and whether it holds.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct JudgedCondition {
-    expression: String,
-    message: String,
-    holds: bool,
-    /// Why it can't be judged, which counts as not holding.
-    error: Option<String>,
-}
-
-/// An approval of a version, or a request for one.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct GivenApproval {
-    id: i64,
-    model: String,
-    /// The number of the version.
-    version: i64,
-    label: String,
-    /// A status or an alias.
-    target: String,
-    /// `approval` or `request`.
-    kind: String,
-    actor: String,
-    comment: Option<String>,
-    created_at: String,
-    /// `open`, `used` (the version has the target), `lapsed` or `withdrawn`.
-    state: String,
-    /// Why it does not count any more.
-    lapsed: Option<String>,
-    withdrawn_at: Option<String>,
-}
-
-/// Approvals.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct ApprovalList {
-    approvals: Vec<GivenApproval>,
-}
-
-/// A page of approvals.
-#[derive(ToSchema)]
-pub(in crate::http::v1) struct ApprovalPage {
-    approvals: Vec<GivenApproval>,
-    /// The cursor of the next page; `null` on the last one.
-    #[schema(required)]
-    next: Option<String>,
-}
-
-/// Which approvals to list.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-pub(in crate::http::v1) enum ApprovalStateName {
-    Open,
-    All,
 }
 
 /// A condition for which policies refused a change.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod bodies;
+mod policies;
 
 use serde_json::{Value, json};
 use utoipa::{IntoParams, PartialSchema as _, ToSchema as _};
@@ -10,6 +11,7 @@ use utoipa::{IntoParams, PartialSchema as _, ToSchema as _};
 pub(super) use super::super::native::schema::{NewScores, NotModified, OnlyIf, StatusName, Unless};
 pub(super) use answers::*;
 pub(super) use bodies::*;
+pub(super) use policies::*;
 
 /// Returns the schemas by name.
 pub(in crate::http) fn all() -> Value {

@@ -10,6 +10,7 @@
 //!
 //! This module must not know policies, versions or JSON documents other than the inputs.
 
+mod calculate;
 mod check;
 mod evaluate;
 mod functions;
