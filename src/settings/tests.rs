@@ -28,6 +28,23 @@ fn invalid_numbers_and_limits_of_zero_are_replaced_by_the_default() {
 }
 
 #[test]
+fn webhooks_call_only_the_networks_that_are_named_and_with_dev_loopback() {
+    let allowed = |dev: bool, value: &str| {
+        let flags = ServeFlags { dev, ..ServeFlags::default() };
+        Settings::resolve(flags, 2, lookup(&[("WEBHOOK_ALLOW", value)]))
+            .map(|settings| settings.deliveries.allowed.len())
+    };
+    for (dev, value, count) in
+        [(false, "", 0), (false, "10.0.0.0/8, ::1", 2), (true, "", 2), (true, "10.0.0.7", 3)]
+    {
+        assert_eq!(allowed(dev, value).unwrap(), count, "{dev} {value}");
+    }
+    assert!(allowed(false, "10.0.0.0/99").unwrap_err().to_string().contains("--webhook-allow"));
+    let settings = resolve(ServeFlags::default(), &[("WEBHOOK_RETRY_MS", "20")]);
+    assert_eq!(settings.deliveries.first_pause_ms, 20);
+}
+
+#[test]
 fn commits_are_fully_synced_unless_normal_is_set() {
     for (value, read) in [
         ("normal", Synchronous::Normal),

@@ -360,6 +360,22 @@ client.create_registered_model("finder")
 same(int(client.create_model_version("finder", "s3://b/1", await_creation_for=0).version), 1)
 step("rename_registered_model, delete_model_version, delete_registered_model")
 
+# ---- webhooks
+if hasattr(client, "create_webhook"):
+    hook = client.create_webhook("hook", "https://1.1.1.1/x", ["model_version.created", "prompt_tag.set"], "d", "s")
+    same((hook.name, hook.url, hook.description, str(hook.status)), ("hook", "https://1.1.1.1/x", "d", "ACTIVE"))
+    same([str(event) for event in hook.events], ["model_version.created", "prompt_tag.set"])
+    same(client.get_webhook(hook.webhook_id).events, hook.events)
+    changed = client.update_webhook(hook.webhook_id, name="other", events=["registered_model.created"])
+    same((changed.name, [str(event) for event in changed.events]), ("other", ["registered_model.created"]))
+    client.create_webhook("second", "https://1.1.1.1/y", ["registered_model.created"])
+    page = client.list_webhooks(max_results=1)
+    same([names(page), names(client.list_webhooks(page_token=page.token))], [["second"], ["other"]])
+    refused("INVALID_PARAMETER_VALUE", client.create_webhook, "h", "https://127.0.0.1/", ["model_version.created"])
+    client.delete_webhook(hook.webhook_id)
+    refused("RESOURCE_DOES_NOT_EXIST", client.get_webhook, hook.webhook_id, said="not found")
+    step("create_webhook, get_webhook, update_webhook, list_webhooks, delete_webhook")
+
 # ---- keys
 os.environ.pop("MLFLOW_TRACKING_TOKEN", None)
 in_url = URL.replace("://", f"://anyone:{KEY}@")

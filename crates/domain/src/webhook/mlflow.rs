@@ -29,7 +29,7 @@ const ACTIONS: [(&str, &[&str]); 10] = [
     ("budget_policy", &["exceeded"]),
 ];
 /// Tags of prompts that are not shown as such.
-const PROMPT_TYPE_TAG: &str = "mlflow.prompt.type";
+const PROMPT_TYPE_TAG: &str = "_mlflow_prompt_type";
 const PROMPT_TEXT_TAG: &str = "mlflow.prompt.text";
 
 /// Returns the name of an event from its parts, in upper case as MLflow's clients send them: `model_version.created`.
@@ -175,6 +175,10 @@ fn changed_tags(model: &Model, event: &EventDraft) -> Vec<Occurrence> {
         tags.and_then(Value::as_object).cloned().unwrap_or_default()
     };
     let (before, after) = (tags("before"), tags("after"));
+    // The event has only the size of very long tags.
+    if !before.values().chain(after.values()).all(Value::is_string) {
+        return Vec::new();
+    }
     let set = after.iter().filter(|(key, value)| before.get(*key) != Some(value));
     let set = set.map(|(key, value)| {
         ("prompt_tag.set".to_owned(), json!({ "name": model.name, "key": key, "value": value }).to_string())

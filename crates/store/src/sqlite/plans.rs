@@ -15,6 +15,7 @@ use registry_domain::{
     json::read_object,
     model::ModelPatch,
     query::{DeletedQuery, HistoryQuery, ModelQuery, TrailQuery},
+    webhook::{Webhook, WebhookPatch, delivery::Replay},
 };
 use rusqlite::{
     Connection,
@@ -23,7 +24,7 @@ use rusqlite::{
 
 use super::{Options, SqliteReader, SqliteWriter, Synchronous};
 use crate::{
-    ReadStore as _, StoreError, Transaction as _, WriteStore,
+    ReadStore as _, ReadWebhooks as _, StoreError, Transaction as _, WriteStore,
     operations::{self, Context},
 };
 
@@ -104,6 +105,23 @@ fn write_all(writer: &mut SqliteWriter) {
     run(writer, |store, context| operations::restore_model(store, "n", context));
     run(writer, |store, context| operations::delete_model(store, "n", Force::All, &none, context));
     register(writer, "n", "9");
+    call_webhooks(writer);
+}
+
+fn call_webhooks(writer: &mut SqliteWriter) {
+    let definition = r#"{"uid":"u","name":"w","url":"https://e.org/","form":"v1","events":[],"is_active":true,
+        "created_by":"ann","created_at":"2026","updated_at":"2026"}"#;
+    let webhook: Webhook = serde_json::from_str(definition).unwrap();
+    run(writer, |store, _| operations::create_webhook(store, &webhook));
+    register(writer, "n", "10");
+    run(writer, |store, context| {
+        let now_ms = context.now.unix_millis();
+        let claim = store.claim_deliveries(1, now_ms, now_ms)?.unwrap();
+        store.finish_deliveries(&claim.deliveries, None)?;
+        store.prune_deliveries(i64::MAX, 0)?;
+        operations::replay_deliveries(store, "u", &Replay::Event(1), context.now).unwrap_err();
+        operations::update_webhook(store, "u", WebhookPatch::default(), context.now)
+    });
 }
 
 fn read_all(reader: &mut SqliteReader) {
@@ -131,6 +149,8 @@ fn read_all(reader: &mut SqliteReader) {
     let deleted = DeletedQuery { model: name(), limit: 10, before: None };
     reader.deleted_versions(&deleted, &mut |_| ControlFlow::Continue(())).unwrap();
     reader.stats().unwrap();
+    assert_eq!(reader.due_webhooks(&|| i64::MAX, 2).unwrap(), [(1, 1)]);
+    assert_eq!(reader.deliveries(1, None, 10, None).unwrap().0.len(), 1);
 }
 
 #[test]
@@ -152,7 +172,9 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
     let mut plans = Vec::new();
     for sql in &seen {
         let is_own = !sql.contains("'main'.'model_texts_");
-        if !is_own || !["SELECT", "INSERT", "UPDATE", "DELETE"].iter().any(|verb| sql.starts_with(verb)) {
+        if !is_own
+            || !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].iter().any(|verb| sql.starts_with(verb))
+        {
             // FTS5 runs statements of its own.
             continue;
         }
@@ -164,7 +186,9 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
             let is_list = sql.contains("ORDER BY name, id") && line.contains("USING INDEX");
             // Of FTS5, `0:=` is one row by its id.
             let is_one_row = line == "SCAN CONSTANT ROW" || line.ends_with("VIRTUAL TABLE INDEX 0:=");
-            assert!(!line.starts_with("SCAN") || is_list || is_one_row, "{sql}: {plan:#?}");
+            // There are few webhooks, and a recursive query reads its own rows.
+            let is_small = ["SCAN webhooks", "SCAN lanes"].contains(&line.as_str());
+            assert!(!line.starts_with("SCAN") || is_list || is_one_row || is_small, "{sql}: {plan:#?}");
         }
         plans.push((sql.as_str(), plan.join("\n")));
     }
@@ -176,6 +200,7 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
             "registered_models USING INDEX idx_registered_models_page (name=?)",
         ),
         ("SELECT count(*), max(number)", "idx_deleted_models_number (model_key=?)"),
+        ("WITH RECURSIVE lanes", "idx_webhook_deliveries_pending (webhook_id=? AND model_key=?)"),
         ("INSERT INTO backdated_models SELECT ?1, ?2 WHERE ?2", "models USING INTEGER PRIMARY KEY (rowid<?)"),
     ] {
         let found: Vec<_> = plans.iter().filter(|(sql, _)| sql.starts_with(statement)).collect();
