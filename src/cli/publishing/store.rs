@@ -66,7 +66,7 @@ pub(super) fn upload(
             arrived: RefCell::default(),
             advance: &advance,
         };
-        store.upload(file.sha256, &source, note.read()).map_err(|error| failed(error, file))?;
+        store.upload(file.sha256, &source, note.read()).map_err(|error| failed(error, file, interrupt))?;
         note.remove();
         count.fetch_add(1, Ordering::Relaxed);
         bytes.fetch_add(size_bytes, Ordering::Relaxed);
@@ -110,9 +110,9 @@ fn interrupted() -> PublishError {
     }
 }
 
-fn failed(error: BlobError, file: &ManifestFile) -> PublishError {
+fn failed(error: BlobError, file: &ManifestFile, interrupt: &Interrupt) -> PublishError {
     match error {
-        BlobError::Stopped(error) if error.kind() == io::ErrorKind::Interrupted => interrupted(),
+        BlobError::Stopped(_) if interrupt.requested() => interrupted(),
         BlobError::Stopped(error) => PublishError {
             class: ErrorClass::NotReady,
             failure: Failure::failed(format!(
@@ -176,7 +176,8 @@ struct Stoppable<'i> {
 impl Read for Stoppable<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.interrupt.requested() {
-            return Err(io::ErrorKind::Interrupted.into());
+            // Not `ErrorKind::Interrupted`, after which readers try again.
+            return Err(io::Error::other("interrupted"));
         }
         self.file.read(buffer)
     }
