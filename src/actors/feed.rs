@@ -5,6 +5,7 @@
 //! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed rests. Without followers it reads nothing.
 
 use std::{
+    collections::HashMap,
     ops::{ControlFlow, Range},
     sync::{
         Arc,
@@ -15,14 +16,14 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{Notify, broadcast, mpsc, oneshot},
+    sync::{Notify, broadcast, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
 
 use crate::domain::{
-    TrailEvent,
+    ModelKey, TrailEvent,
     query::TrailQuery,
-    trail::{TrailPosition, Traits},
+    trail::{TrailFilter, TrailPosition, Traits},
 };
 
 use super::{ActorError, Database};
@@ -35,7 +36,7 @@ const MIN_BATCH_BYTES: usize = 16 << 10;
 /// The time from one batch to the next at least, and what each follower adds to it, since each costs a wake-up and a call of
 /// the system.
 const INTERVAL: Duration = Duration::from_millis(10);
-const INTERVAL_PER_FOLLOWER: Duration = Duration::from_micros(200);
+const INTERVAL_PER_FOLLOWER: Duration = Duration::from_micros(500);
 /// How long followers may take for a batch, before the next one has another size.
 const TAKE_TIME: Duration = Duration::from_millis(100);
 /// How long the feed waits for nine of ten followers to take a batch. The others catch up, or are left behind.
@@ -64,8 +65,39 @@ pub struct Batch {
     pub text: Bytes,
     /// The position after the last one.
     pub position: TrailPosition,
+    /// The places of the events of each model, so that a follower of one need not look at all.
+    models: HashMap<ModelKey, Vec<usize>>,
+    /// The models by name.
+    names: HashMap<String, ModelKey>,
     /// Followers that have taken it.
     taken: AtomicU32,
+}
+
+impl Batch {
+    fn new(events: Vec<FeedEvent>, text: Vec<u8>, position: TrailPosition) -> Self {
+        let (mut models, mut names) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+        for (at, event) in events.iter().enumerate() {
+            let traits = &event.traits;
+            models.entry(traits.model).or_default().push(at);
+            if let Some(name) = &traits.model_name
+                && !names.contains_key(name)
+            {
+                names.insert(name.clone(), traits.model);
+            }
+        }
+        Self { events, text: text.into(), position, models, names, taken: AtomicU32::new(0) }
+    }
+
+    /// Returns the events that may pass a filter, in order.
+    #[must_use]
+    pub fn candidates(&self, filter: &TrailFilter) -> Vec<&FeedEvent> {
+        let Some((name, model)) = filter.model() else { return self.events.iter().collect() };
+        let named = self.names.get(name).copied();
+        let keys = model.into_iter().chain(named.filter(|named| Some(*named) != model));
+        let mut places: Vec<_> = keys.filter_map(|key| self.models.get(&key)).flatten().copied().collect();
+        places.sort_unstable();
+        places.into_iter().filter_map(|at| self.events.get(at)).collect()
+    }
 }
 
 /// A batch in the hands of a follower, who has taken it when this is dropped.
@@ -130,6 +162,7 @@ type Reply = oneshot::Sender<Result<Joined, ActorError>>;
 pub struct Feed {
     joins: mpsc::Sender<Reply>,
     live: Arc<AtomicU32>,
+    commits: watch::Receiver<()>,
     closing: Arc<Notify>,
 }
 
@@ -139,7 +172,8 @@ impl Feed {
     pub fn start(database: Database, render: Render) -> Self {
         let (joins, waiting) = mpsc::channel(JOINS);
         let (batches, _) = broadcast::channel(BATCHES);
-        let feed = Self { joins, live: Arc::default(), closing: Arc::default() };
+        let commits = database.commits();
+        let feed = Self { joins, live: Arc::default(), commits, closing: Arc::default() };
         let source = Source {
             database,
             render,
@@ -173,6 +207,16 @@ impl Feed {
     pub fn enter(&self) -> Live {
         self.live.fetch_add(1, Ordering::Relaxed);
         Live(Arc::clone(&self.live))
+    }
+
+    /// Does work for one follower and, while this server commits writes, rests as long as the feed would.
+    pub async fn unhurried<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut commits = self.commits.clone();
+        commits.borrow_and_update();
+        let begun = Instant::now();
+        let done = work.await;
+        sleep(rest(&commits, begun.elapsed())).await;
+        done
     }
 
     /// Ends the feed: followers get what they have not taken yet, and then its end.
@@ -225,10 +269,8 @@ impl Source {
                 self.position = batch.position;
                 let Some(took) = self.serve(&mut joins, self.deliver(&batch)).await else { return };
                 self.adapt(took, has_more);
-                let is_writing = commits.has_changed().unwrap_or(false);
-                let rest = if is_writing { (took * REST).min(LONGEST_REST) } else { Duration::ZERO };
                 let interval = INTERVAL + INTERVAL_PER_FOLLOWER * self.live.load(Ordering::Relaxed);
-                let pause = rest.max(interval.saturating_sub(took));
+                let pause = rest(&commits, took).max(interval.saturating_sub(took));
                 if self.serve(&mut joins, sleep(pause)).await.is_none() {
                     return;
                 }
@@ -298,9 +340,15 @@ impl Source {
                     events.push(FeedEvent { id, traits: Traits::of(&event), text: begin..text.len() });
                     if text.len() >= limit_bytes { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 })?;
-                let batch = Batch { events, text: text.into(), position, taken: AtomicU32::new(0) };
-                Ok((Some(batch).filter(|batch| !batch.events.is_empty()), followed.has_more))
+                let batch = (!events.is_empty()).then(|| Batch::new(events, text, position));
+                Ok((batch, followed.has_more))
             })
             .await
     }
+}
+
+/// Returns how long to rest after work that took this long, if there were commits in this time.
+fn rest(commits: &watch::Receiver<()>, took: Duration) -> Duration {
+    let is_writing = commits.has_changed().unwrap_or(false);
+    if is_writing { (took * REST).min(LONGEST_REST) } else { Duration::ZERO }
 }

@@ -125,6 +125,12 @@ impl TrailFilter {
         }
     }
 
+    /// Returns the name of the model that is followed, and its key if there is one of this name.
+    #[must_use]
+    pub fn model(&self) -> Option<(&str, Option<ModelKey>)> {
+        self.model.as_ref().map(|(name, key)| (name.as_str(), *key))
+    }
+
     /// Returns true if every event passes.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -4,7 +4,7 @@
 //! closed by its connection's deadline, and one that reads too slowly when the feed has left it behind. Both come back with the
 //! id of the last event that they have.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     actors::{Batch, Joined, Live, Taking},
     domain::{
-        TrailEvent,
+        ModelKey, TrailEvent,
         query::TrailQuery,
         trail::{TrailFilter, TrailPosition},
     },
@@ -74,14 +74,20 @@ pub(super) async fn answer(call: &Call, query: TrailQuery, from: Option<TrailPos
         return Ok(response.finish());
     }
     let followers = call.app.telemetry.following.followers.clone();
+    // The feed has what comes next, unless it has passed that.
+    let live = (position.id >= joined.position.id).then(|| call.app.feed.enter());
+    let model = match query.model {
+        Some(_) if live.is_some() => model(&call.app, query.clone()).await?,
+        _ => None,
+    };
     let follower = Follower {
         app: call.app.clone(),
-        filter: TrailFilter::new(&query, None),
+        filter: TrailFilter::new(&query, model),
         query,
         position,
         through: position.id,
         joined,
-        live: None,
+        live,
         taking: None,
         pending: format!("retry: {RETRY_MILLIS}\nid: {position}\n\n").into(),
         _counted: Counted::new(followers),
@@ -101,6 +107,13 @@ pub(super) async fn check(app: &App, position: TrailPosition) -> std::result::Re
         Ok(position.check(there.as_deref(), newest))
     });
     Ok(judged.await??)
+}
+
+/// Returns the model that the name of a query stands for.
+async fn model(app: &App, query: TrailQuery) -> Result<Option<ModelKey>> {
+    let beyond = TrailQuery { after: Some(i64::MAX), ..query };
+    let followed = app.registry.read(move |store| store.follow(&beyond, &mut |_| ControlFlow::Break(())));
+    Ok(followed.await?.model)
 }
 
 /// Counts an open stream.
@@ -186,7 +199,8 @@ impl Follower {
             // Never closed. The turn ends before a pause.
             let _turn = CATCHING_UP.acquire().await;
             let (query, position) = (query.clone(), self.position);
-            self.app.registry.read(move |store| missed(store, &query, position)).await
+            let read = self.app.registry.read(move |store| missed(store, &query, position));
+            self.app.feed.unhurried(read).await
         })
         .await?;
         (self.through, self.position, self.pending) = (followed.through, position, text.into());
@@ -209,14 +223,14 @@ impl Follower {
         if batch.position.id <= self.through {
             return;
         }
-        let new = batch.events.iter().filter(|event| event.id > self.through);
         if self.filter.is_open() {
-            let begin = new.map(|event| event.text.start).next().unwrap_or(batch.text.len());
+            let new = batch.events.iter().find(|event| event.id > self.through);
+            let begin = new.map_or(batch.text.len(), |event| event.text.start);
             self.pending = batch.text.slice(begin..);
         } else {
             let mut text = Vec::new();
-            for event in new {
-                if self.filter.passes(&event.traits) {
+            for event in batch.candidates(&self.filter) {
+                if event.id > self.through && self.filter.passes(&event.traits) {
                     text.extend_from_slice(&batch.text[event.text.clone()]);
                 }
             }

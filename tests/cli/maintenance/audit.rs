@@ -331,7 +331,7 @@ fn what_a_registry_does_later_is_no_tampering() {
         assert_eq!(report["verify_audit"]["problems"], json!([]));
         let new = report["verify_audit"]["against"]["new_events"].as_u64().unwrap();
         assert!(new >= 6, "{report}");
-        // Vacuum and a backup change no event, and neither does the other store.
+        // Vacuum and a backup change no event.
         if let Store::File(folder) = &store {
             let path = at(folder, "registry.db");
             done(back_up(&path, &at(folder, "copy.db")));
