@@ -60,7 +60,7 @@ fn a_policy_is_set_from_a_file_shown_tried_and_deleted() {
     let ran = run(&server, "ann", &["policy", "set", "-f", &quality, "-f", &json]);
     assert_eq!(ran.shown(), "policy quality is stored, as version 1\npolicy owner is stored, as version 1\n");
     assert_eq!(run(&server, "ann", &["policy", "list", "-o", "name"]).shown(), "owner\nquality\n");
-    let shown = run(&server, "ann", &["policy", "show", "quality"]).shown().to_owned();
+    let shown = run(&server, "ann", &["policy", "show", "quality"]).shown();
     assert!(shown.starts_with("# version 1, by key:ann\nname: quality\n"), "{shown}");
     // What is shown can be stored again.
     let again = write("again.yaml", &shown.replace(">= 0.9", ">= 0.8"));
@@ -69,7 +69,7 @@ fn a_policy_is_set_from_a_file_shown_tried_and_deleted() {
         "policy quality is stored, as version 2\n"
     );
     let first = run(&server, "ann", &["policy", "show", "quality", "--version", "1", "--json"]);
-    let first: Value = serde_json::from_str(first.shown()).unwrap();
+    let first: Value = serde_json::from_str(&first.shown()).unwrap();
     assert_eq!(first["conditions"][0]["expression"], "candidate.scores.core.score >= 0.9");
     assert_eq!(first["conditions"][0]["message"], "no", "a text, and not false");
     // In the way of a promotion.
@@ -80,11 +80,8 @@ fn a_policy_is_set_from_a_file_shown_tried_and_deleted() {
         "{line}"
     );
     run(&server, "ann", &["metrics", "m:v1", "--suite", "core", "--set", "score=0.85"]).done();
-    let tried = run(&server, "ann", &["policy", "test", "quality", "--version", "m:v1", "-o", "csv"]);
-    assert!(
-        tried.shown().contains("quality,2,deny,true,candidate.scores.core.score >= 0.8,no,"),
-        "{tried:?}"
-    );
+    let tried = run(&server, "ann", &["policy", "test", "quality", "--version", "m:v1", "-o", "csv"]).shown();
+    assert!(tried.contains("quality,2,deny,true,candidate.scores.core.score >= 0.8,no,"), "{tried}");
     assert_eq!(run(&server, "ann", &["promote", "m:v1"]).shown(), "m:v1 (id 1): experimental → production\n");
     // A warning.
     let ran = run(&server, "ann", &["alias", "set", "m", "champion", "m:v1"]);
@@ -129,12 +126,13 @@ fn a_version_is_approved_by_others_and_what_waits_is_listed() {
     let asked = approve("ann", &["--request", "--comment", "please"]);
     assert_eq!(asked.shown(), "asked for approval of m:v1 (id 1) for production\n");
     let list =
-        run(&server, "bob", &["approvals", "-o", "custom-columns=label,target,kind,actor,state,comment"]);
-    assert!(list.shown().contains("v1"), "{list:?}");
+        run(&server, "bob", &["approvals", "-o", "custom-columns=label,target,kind,actor,state,comment"])
+            .shown();
+    assert!(list.contains("v1"), "{list}");
     assert_eq!(approve("bob", &[]).shown(), "approved m:v1 (id 1) for production\n");
     approve("bob", &[]).failed(5);
     let json = run(&server, "bob", &["approvals", "m:v1", "--json"]);
-    let list: Value = serde_json::from_str(json.shown()).unwrap();
+    let list: Value = serde_json::from_str(&json.shown()).unwrap();
     let kinds: Vec<_> = list.as_array().unwrap().iter().map(|given| given["kind"].clone()).collect();
     assert_eq!(kinds, [json!("approval"), json!("request")]);
     assert_eq!(

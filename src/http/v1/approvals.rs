@@ -53,7 +53,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 
 /// List the approvals of a version
 ///
-/// The newest first, with those that have lapsed or were withdrawn.
+/// The newest first, at most 1,000, with those that have lapsed or were withdrawn.
 #[utoipa::path(
     get,
     path = "/v1/models/{name}/versions/{reference}/approvals",
