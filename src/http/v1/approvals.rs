@@ -113,7 +113,7 @@ pub(super) async fn approve(mut call: Call) -> Answer {
     responses(
         (status = 200, description = "It is withdrawn.", body = Deleted),
         (status = 404, description = "There is no such version, or the caller has said nothing of it.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn withdraw(mut call: Call) -> Answer {
