@@ -13,6 +13,9 @@ use crate::{
 
 use super::{Caller, Registry, Result};
 
+/// Approvals of one version that are shown.
+const MAX_APPROVALS_SHOWN: u32 = 1_000;
+
 /// A dry run of policies.
 #[derive(Debug, Clone)]
 pub struct PolicyTest {
@@ -79,7 +82,7 @@ impl Registry {
     pub async fn approvals_of(&self, version: VersionRef) -> Result<Vec<ListedApproval>> {
         let id = self.model(version, |row| row.id).await?;
         let query =
-            ApprovalQuery { version: Some(id), withdrawn: true, before: None, limit: u32::from(u16::MAX) };
+            ApprovalQuery { version: Some(id), withdrawn: true, before: None, limit: MAX_APPROVALS_SHOWN };
         self.read(move |store| {
             let approvals = store.approvals(&query)?;
             listed(store, approvals)

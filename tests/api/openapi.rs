@@ -33,6 +33,7 @@ pub fn calls(document: &Value) -> Vec<Call> {
             ("{status}", "staging"),
             ("{alias}", "champion"),
             ("{key}", "team"),
+            ("{policy}", "quality"),
         ]
         .into_iter()
         .fold(path.clone(), |path, (name, value)| path.replace(name, value));
@@ -196,11 +197,22 @@ fn answers_of_v1_contain_the_described_fields() {
     let deliveries = app.get(&format!("{webhook}/deliveries")).ok();
     let replayed =
         app.post(&format!("{webhook}/replay"), &schema(&document, "ReplayRequest")["examples"][0]).ok();
+    let policy = send("PUT", "/v1/policies/p", schema(&document, "NewPolicy")["examples"][0].clone()).ok();
+    let policies = app.get("/v1/policies").ok();
+    let trial = json!({"model": "m", "version": "1"});
+    let verdicts = send("POST", "/v1/policies/test", trial).ok();
+    let denied = send("PATCH", "/v1/models/m/versions/1", json!({"status": "production"})).json();
+    let request = json!({"target": "production", "request": true});
+    let approval = send("POST", "/v1/models/m/versions/1/approvals", request).json();
+    let of_version = app.get("/v1/models/m/versions/1/approvals").ok();
+    let approvals = app.get("/v1/approvals").ok();
     send("DELETE", "/v1/models/m/versions/1", json!({}));
     let deleted_version = app.get("/v1/models/m/versions?deleted=true").ok()["versions"][0].clone();
     let deleted = send("DELETE", "/v1/models/m", json!({})).ok();
     let trash = app.get("/v1/models?deleted=true").ok();
-    let unfit = app.get("/v1/models?limit=x").json();
+    let mut unfit = app.get("/v1/models?limit=x").json();
+    // No answer has both.
+    unfit["error"]["policies"] = denied["error"]["policies"].clone();
     for (name, answer) in [
         ("RegisteredVersion", &deleted_version),
         ("VersionFiles", &files),
@@ -226,11 +238,20 @@ fn answers_of_v1_contain_the_described_fields() {
         ("ErrorV1", &unfit),
         ("ErrorDetails", &unfit["error"]),
         ("InvalidField", &unfit["error"]["fields"][0]),
+        ("DeniedCondition", &denied["error"]["policies"][0]),
+        ("StoredPolicy", &policy),
+        ("PolicyList", &policies),
+        ("Verdicts", &verdicts),
+        ("PolicyVerdict", &verdicts["policies"][0]),
+        ("JudgedCondition", &verdicts["policies"][0]["conditions"][0]),
+        ("GivenApproval", &approval),
+        ("ApprovalList", &of_version),
+        ("ApprovalPage", &approvals),
     ] {
         assert_eq!(fields(&document, name), keys(answer), "{name}");
         let optional = match name {
-            "RegisteredModel" | "ErrorDetails" | "Webhook" => 1,
-            "RegisteredVersion" => 2,
+            "RegisteredModel" | "Webhook" => 1,
+            "RegisteredVersion" | "ErrorDetails" => 2,
             _ => 0,
         };
         let required = schema(&document, name)["required"].as_array().unwrap();
@@ -277,6 +298,8 @@ fn the_examples_of_bodies_of_v1_are_accepted() {
     let back =
         send("POST", "/v1/models/minilm/rollback", schema(&document, "Rollback")["examples"][0].clone());
     assert_eq!(back.ok()["number"], 1);
+    send("PUT", "/v1/policies/quality", schema(&document, "NewPolicy")["examples"][0].clone()).ok();
+    send("POST", "/v1/policies/test", schema(&document, "PolicyTrial")["examples"][0].clone()).ok();
 }
 
 /// Sends `body` as a field of what `name` describes, and returns true if the field is known.

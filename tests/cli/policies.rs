@@ -60,7 +60,7 @@ fn a_policy_is_set_from_a_file_shown_tried_and_deleted() {
     let ran = run(&server, "ann", &["policy", "set", "-f", &quality, "-f", &json]);
     assert_eq!(ran.shown(), "policy quality is stored, as version 1\npolicy owner is stored, as version 1\n");
     assert_eq!(run(&server, "ann", &["policy", "list", "-o", "name"]).shown(), "owner\nquality\n");
-    let shown = run(&server, "ann", &["policy", "show", "quality"]).shown().to_owned();
+    let shown = run(&server, "ann", &["policy", "show", "quality"]).shown();
     assert!(shown.starts_with("# version 1, by key:ann\nname: quality\n"), "{shown}");
     // What is shown can be stored again.
     let again = write("again.yaml", &shown.replace(">= 0.9", ">= 0.8"));
@@ -81,7 +81,7 @@ fn a_policy_is_set_from_a_file_shown_tried_and_deleted() {
     );
     run(&server, "ann", &["metrics", "m:v1", "--suite", "core", "--set", "score=0.85"]).done();
     let tried = run(&server, "ann", &["policy", "test", "quality", "--version", "m:v1", "-o", "csv"]).shown();
-    assert!(tried.contains("quality,2,deny,true,candidate.scores.core.score >= 0.8,no,"), "{tried:?}");
+    assert!(tried.contains("quality,2,deny,true,candidate.scores.core.score >= 0.8,no,"), "{tried}");
     assert_eq!(run(&server, "ann", &["promote", "m:v1"]).shown(), "m:v1 (id 1): experimental → production\n");
     // A warning.
     let ran = run(&server, "ann", &["alias", "set", "m", "champion", "m:v1"]);
@@ -128,7 +128,7 @@ fn a_version_is_approved_by_others_and_what_waits_is_listed() {
     let list =
         run(&server, "bob", &["approvals", "-o", "custom-columns=label,target,kind,actor,state,comment"])
             .shown();
-    assert!(list.contains("v1"), "{list:?}");
+    assert!(list.contains("v1"), "{list}");
     assert_eq!(approve("bob", &[]).shown(), "approved m:v1 (id 1) for production\n");
     approve("bob", &[]).failed(5);
     let json = run(&server, "bob", &["approvals", "m:v1", "--json"]);

@@ -71,3 +71,43 @@ fn what_one_server_acknowledges_every_other_answers_at_once() {
     );
     group.stop();
 }
+
+#[test]
+fn a_policy_that_one_server_acknowledges_is_in_effect_on_every_other() {
+    let Some(database) = Database::start() else { return };
+    let group = Group::start(&database);
+    let body = json!({"label": "a", "artifact_uri": "s3://b/o"});
+    assert_eq!(group.ask(0, "POST", "/v1/models/m/versions", Some(&body)).0, 201);
+    for server in 0..SERVERS {
+        let name = format!("/v1/policies/of-{server}");
+        let conditions = json!([{"expression": format!("candidate.number > {server}"), "message": "no"}]);
+        let policy = json!({"target": "production", "conditions": conditions});
+        assert_eq!(group.ask(server, "PUT", &name, Some(&policy)).0, 200);
+        for other in 0..SERVERS {
+            let (status, answer) =
+                group.ask(other, "PATCH", "/v1/models/m/versions/1", Some(&json!({"status": "production"})));
+            let expected = if server == 0 { 200 } else { 409 };
+            assert_eq!(status, expected, "{answer}");
+            let demoted = json!({"status": "staging"});
+            assert_eq!(group.ask(other, "PATCH", "/v1/models/m/versions/1", Some(&demoted)).0, 200);
+        }
+    }
+    // Each server saves the same policy: every save is a version of its own.
+    std::thread::scope(|scope| {
+        for server in 0..SERVERS {
+            let group = &group;
+            scope.spawn(move || {
+                for turn in 0..5 {
+                    let conditions =
+                        json!([{"expression": format!("candidate.number > {server} + {turn}"), "message": "no"}]);
+                    let policy = json!({"target": "champion", "conditions": conditions});
+                    assert_eq!(group.ask(server, "PUT", "/v1/policies/shared", Some(&policy)).0, 200);
+                }
+            });
+        }
+    });
+    let saved = 5 * SERVERS as i64;
+    assert_eq!(group.get(0, "/v1/policies/shared")["version"], saved);
+    database.is_sound();
+    group.stop();
+}

@@ -32,7 +32,7 @@ fn set(store: &mut impl Fixture, second: i64, policy: &Policy) -> StoredPolicy {
 }
 
 pub fn each_save_of_a_policy_is_a_version_that_stays(store: &mut impl Fixture) {
-    let (one, two) = (policy("a\0b", "production", "true"), policy("a\0b", "staging", "false"));
+    let (one, two) = (policy("ä b", "production", "true"), policy("ä b", "staging", "false"));
     set(store, 1, &policy("z", "production", "true"));
     let first = set(store, 2, &one);
     assert_eq!(
@@ -43,17 +43,17 @@ pub fn each_save_of_a_policy_is_a_version_that_stays(store: &mut impl Fixture) {
     let second = set(store, 4, &two);
     assert_eq!(second.version, 2);
     let reader = store.reader();
-    assert_eq!(reader.policy("a\0b", None).unwrap(), Some(second.clone()));
-    assert_eq!(reader.policy("a\0b", Some(1)).unwrap(), Some(first));
-    assert_eq!(reader.policy("a\0b", Some(3)).unwrap(), None);
+    assert_eq!(reader.policy("ä b", None).unwrap(), Some(second.clone()));
+    assert_eq!(reader.policy("ä b", Some(1)).unwrap(), Some(first));
+    assert_eq!(reader.policy("ä b", Some(3)).unwrap(), None);
     let names: Vec<_> = reader.policies().unwrap().into_iter().map(|stored| stored.policy.name).collect();
-    assert_eq!(names, ["a\0b", "z"]);
-    let deleted = at(store, 5, |store, context| operations::delete_policy(store, "a\0b", context)).unwrap();
+    assert_eq!(names, ["z", "ä b"]);
+    let deleted = at(store, 5, |store, context| operations::delete_policy(store, "ä b", context)).unwrap();
     assert!(deleted.is_deleted && deleted.version == 3 && deleted.policy == two);
-    let again = at(store, 6, |store, context| operations::delete_policy(store, "a\0b", context));
+    let again = at(store, 6, |store, context| operations::delete_policy(store, "ä b", context));
     assert!(matches!(again, Err(StoreError::Refused(Refusal::NotFound(_)))), "{again:?}");
     assert_eq!(store.reader().policies().unwrap().len(), 1);
-    assert_eq!(store.reader().policy("a\0b", None).unwrap(), Some(deleted));
+    assert_eq!(store.reader().policy("ä b", None).unwrap(), Some(deleted));
     assert_eq!(set(store, 7, &one).version, 4);
     // An undone change leaves nothing.
     let undone: Result<(), _> = at(store, 8, |store, context| {

@@ -53,7 +53,7 @@ pub(super) async fn list(mut call: Call) -> Answer {
 
 /// List the approvals of a version
 ///
-/// The newest first, with those that have lapsed or were withdrawn.
+/// The newest first, at most 1,000, with those that have lapsed or were withdrawn.
 #[utoipa::path(
     get,
     path = "/v1/models/{name}/versions/{reference}/approvals",
@@ -113,7 +113,7 @@ pub(super) async fn approve(mut call: Call) -> Answer {
     responses(
         (status = 200, description = "It is withdrawn.", body = Deleted),
         (status = 404, description = "There is no such version, or the caller has said nothing of it.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn withdraw(mut call: Call) -> Answer {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     domain::{
-        Policy, Refusal,
+        Policy, Refusal, VersionRef,
         policy::{Action, Condition},
     },
     registry::PolicyTest,
@@ -106,7 +106,7 @@ pub(super) async fn set(mut call: Call) -> Answer {
         (status = 200, description = "The version that says that it is deleted.", body = StoredPolicy),
         (status = 404, description = "There is no such policy.", body = Failure),
         (status = 409, description = "The policy is a setting of the server.", body = Failure),
-        DoesNotFit, DiskFull,
+        TooLarge, DoesNotFit, DiskFull,
     ),
 )]
 pub(super) async fn delete(mut call: Call) -> Answer {
@@ -134,15 +134,16 @@ pub(super) async fn delete(mut call: Call) -> Answer {
 )]
 pub(super) async fn test(mut call: Call) -> Answer {
     let mut fields = call.body(BodyLimit::Tags).await?;
-    let (model, version): (String, String) = (fields.required("model"), fields.required("version"));
+    let (model, version) = (fields.required("model"), fields.given::<String>("version"));
     let target: Option<String> = fields.not_null("target");
     let policy = fields.object("policy", |fields| {
         let name = fields.not_null("name").unwrap_or_else(|| "unnamed".to_owned());
         read_policy(fields, name)
     });
     fields.finish();
-    let version = path::reference(&mut call, "body", "version", model, &version);
+    let version = version.map(|text| path::reference(&mut call, "body", "version", model, &text));
     call.check()?;
+    let version = version.unwrap_or(VersionRef::Id(0));
     let target = target.or_else(|| policy.as_ref().map(|policy| policy.target.clone()));
     let target = target.unwrap_or_else(|| "production".to_owned());
     let test = PolicyTest { version, target: target.clone(), policy };

@@ -104,6 +104,28 @@ fn conditions_are_evaluated_as_cel_does() {
 }
 
 #[test]
+fn a_signature_and_a_clean_scan_are_seen() {
+    for (signatures, scan, expected) in [
+        (json!([]), "unscanned", [false, false]),
+        (json!([{"identity": "ci@example.org", "issuer": "https://issuer"}]), "clean", [true, true]),
+        (json!([{"identity": "eve@example.org"}]), "unsafe", [true, false]),
+    ] {
+        let mut inputs = inputs();
+        inputs["candidate"]["signatures"] = signatures;
+        inputs["candidate"]["scan"]["status"] = scan.into();
+        let holds = ["candidate.signatures.size() >= 1", "candidate.scan.status == \"clean\""]
+            .map(|text| Expression::parse(text).unwrap().holds(&inputs, &mut Budget::default()).unwrap());
+        assert_eq!(holds, expected);
+    }
+    let by =
+        "candidate.signatures.exists(s, s.identity.endsWith('@example.org') && s.issuer == 'https://issuer')";
+    let mut inputs = inputs();
+    inputs["candidate"]["signatures"] = json!([{"identity": "ci@example.org"}]);
+    let error = Expression::parse(by).unwrap().holds(&inputs, &mut Budget::default()).unwrap_err();
+    assert_eq!(error, "s has no \"issuer\"; there is \"identity\"");
+}
+
+#[test]
 fn a_condition_that_can_not_be_judged_says_why() {
     for (text, message) in [
         ("candidate.scores.core.grade >= 0.9", "candidate.scores.core.grade is the text \"high\""),
