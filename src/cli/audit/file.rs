@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, Read, Seek as _, Write},
+    io::{self, BufRead as _, BufReader, Read, Seek as _},
     path::{Path, PathBuf},
 };
 
@@ -10,10 +10,10 @@ use csv::StringRecord;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-#[cfg(feature = "cli")]
-use super::ExportFormat;
 use super::{EndRecord, FORM, Record};
 use crate::cli::exit::Failure;
+#[cfg(feature = "cli")]
+use {super::ExportFormat, std::io::Write};
 
 /// The columns of CSV. A record has what its kind has.
 const COLUMNS: [&str; 13] = [
