@@ -75,6 +75,19 @@ impl<'f> Fields<'f> {
         self.read(name, value)
     }
 
+    /// Records a fault unless exactly one of these fields is given. Called before they are read.
+    pub(super) fn exactly_one_of(&mut self, names: [&str; 2]) {
+        let Some(fields) = &self.fields else { return };
+        if names.iter().filter(|name| fields.contains_key(**name)).count() != 1 {
+            let [one, other] = names;
+            self.record(
+                Problem::described(format!("Input should have either {one} or {other}")),
+                one,
+                Value::Null,
+            );
+        }
+    }
+
     /// Reads a list of objects, each with `read`. `None` if it is missing.
     pub(super) fn objects<T>(
         &mut self,

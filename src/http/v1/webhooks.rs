@@ -229,18 +229,12 @@ pub(super) async fn deliveries(mut call: Call) -> Answer {
 pub(super) async fn replay(mut call: Call) -> Answer {
     let id = call.path_text(2)?;
     let mut fields = call.body(BodyLimit::Write).await?;
-    let (event, since) = (fields.not_null::<i64>("event"), fields.not_null::<Timestamp>("since"));
+    fields.exactly_one_of(["event", "since"]);
+    let (event, since) = (fields.not_null("event"), fields.not_null::<Timestamp>("since"));
     fields.finish();
-    let replay = match (event, since) {
-        (Some(event), None) => Some(Replay::Event(event)),
-        (None, Some(since)) => Some(Replay::Since(since.unix_millis())),
-        _ => None,
-    };
-    if replay.is_none() {
-        call.refuse("body", "event", "Input should have either event or since");
-    }
     call.check()?;
-    let Some(replay) = replay else { return Err(ApiError::UnknownPath) };
+    let since_ms = since.map_or(0, Timestamp::unix_millis);
+    let replay = event.map_or(Replay::Since(since_ms), Replay::Event);
     let replayed = call.registry().replay_deliveries(id, replay, call.caller()).await?;
     Ok(HttpResponse::Ok().json(json!({ "replayed": replayed })))
 }
