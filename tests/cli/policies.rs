@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{Ran, server::Server};
 
-const NAMED_KEYS: &str = "ann=key-of-ann-4711,bob=key-of-bob-4711";
+const NAMED_KEYS: &str = "ann=key-of-ann-47110815,bob=key-of-bob-47110815";
 
 /// A server with the keys of two people, and two versions of `m` by the first.
 fn stocked() -> Server {
@@ -22,7 +22,7 @@ fn stocked() -> Server {
 
 fn command(server: &Server, who: &str, arguments: &[&str]) -> Command {
     let mut command = crate::registry(arguments);
-    command.args(["--registry-url", &server.url]).env("CAIA_REGISTRY_API_KEY", format!("key-of-{who}-4711"));
+    command.args(["--registry-url", &server.url]).env("CAIA_REGISTRY_API_KEY", format!("key-of-{who}-47110815"));
     command
 }
 
