@@ -28,7 +28,9 @@ Examples:
   Show what would be recorded:
     registry bench --model-id 7 --suite smoke-v1 --config-path config.json --dry-run
   The scores alone, for a script:
-    registry bench --model-id 7 --suite smoke-v1 --config-path config.json | jq .metrics.score";
+    registry bench --model-id 7 --suite smoke-v1 --config-path config.json | jq .metrics.score
+
+A suite of this name that someone else recorded stays, unless --overwrite is given: a gate needs a suite of its own.";
 
 /// Run a smoke suite on a version and record its scores.
 ///
@@ -65,6 +67,9 @@ pub(super) struct Bench {
     /// The configuration, if the registry does not know its path on this machine
     #[arg(long, value_name = "FILE")]
     config_path: Option<PathBuf>,
+    /// Replace scores of the suite that this command has not written
+    #[arg(long)]
+    overwrite: bool,
     /// Show on stdout what would be recorded, and record nothing
     #[arg(long)]
     dry_run: bool,
@@ -84,6 +89,15 @@ fn scores(checkpoint_size_bytes: Option<u64>, config_parse_ok: bool) -> Value {
     })
 }
 
+/// Returns true if scores of a suite are as [`scores`] gives them.
+fn is_own(found: &Value) -> bool {
+    let mut found = found.as_object().cloned().unwrap_or_default();
+    found.remove("_meta");
+    let size_bytes = found.get("checkpoint_size_bytes").and_then(Value::as_u64);
+    let is_parsed = found.get("config_parse_ok").and_then(Value::as_bool);
+    is_parsed.is_some_and(|is_parsed| scores(size_bytes, is_parsed) == Value::Object(found))
+}
+
 impl Bench {
     /// Checks, records and reports.
     pub(super) fn run(mut self) -> Result<(), Failure> {
@@ -100,6 +114,13 @@ impl Bench {
             return Err(Failure::failed("the registry's answer contains no model; check --registry-url"));
         };
         let label = format!("{}:{} (id {id})", name.unwrap_or("?"), version.unwrap_or("?"));
+        let found = model.pointer("/metrics/suites").and_then(|suites| suites.get(&self.suite));
+        if !self.overwrite && found.is_some_and(|found| !is_own(found)) {
+            return Err(Failure::conflict(format!(
+                "{label} has scores of {} that this command has not written; choose another suite, or replace them with --overwrite",
+                self.suite
+            )));
+        }
         let checkpoint_size_bytes = self.checkpoint_size(&model, &label)?;
         let scores = scores(checkpoint_size_bytes, self.read_config(&model, &label)?);
         let mut body = json!({"suite": self.suite, "metrics": scores});
@@ -111,7 +132,13 @@ impl Bench {
             }
         }
         if !self.dry_run {
-            client.record_metrics(id, &body, &Condition::default())?;
+            // Someone else may have recorded scores since.
+            let updated_at = text(&model, "updated_at").filter(|_| !self.overwrite).map(str::to_owned);
+            client.record_metrics(
+                id,
+                &body,
+                &Condition { if_updated_at: updated_at, ..Condition::default() },
+            )?;
         }
         let printed = print::result(&body);
         let (suite, score) = (&self.suite, &scores["score"]);
@@ -220,6 +247,23 @@ fn local_path(model: &Value, field: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn its_own_scores_are_told_from_others() {
+        for (size_bytes, is_parsed) in [(Some(7), true), (None, false)] {
+            let mut own = scores(size_bytes, is_parsed);
+            assert!(is_own(&own));
+            own["_meta"] = json!({"actor": "ann"});
+            assert!(is_own(&own));
+            own["score"] = json!(0.12);
+            assert!(!is_own(&own), "another score was set");
+        }
+        let mut more = scores(Some(7), true);
+        more["recall"] = json!(1);
+        for other in [more, json!({"score": 0.12}), json!({}), json!(null), json!([1])] {
+            assert!(!is_own(&other), "{other}");
+        }
+    }
 
     #[test]
     fn the_metrics_are_those_of_0_2_0() {

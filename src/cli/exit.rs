@@ -15,7 +15,7 @@ pub(super) const FAILED: u8 = 1;
 pub(super) const USAGE: u8 = 2;
 /// No registry or object store answers. Trying again later may help.
 pub(super) const UNREACHABLE: u8 = 3;
-/// Keys or credentials are missing, or were refused.
+/// Keys or credentials are missing, were refused, or lack a right.
 pub(super) const KEY: u8 = 4;
 /// The change contradicts what the registry holds, such as a version that exists already.
 pub(super) const CONFLICT: u8 = 5;
@@ -29,7 +29,7 @@ Exit codes:
   1  failed: a file, the configuration, or an error of the registry
   2  invalid command line
   3  registry or object store not reachable or unavailable; try again later
-  4  API key or credentials missing or refused
+  4  API key or credentials missing, refused, or without this right
   5  conflict, such as a version that is registered already
   130  ended by Ctrl-C, SIGTERM or a closed terminal";
 
@@ -121,7 +121,9 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match error {
             ClientError::BadUrl(_) => USAGE,
-            ClientError::BadKey(_) | ClientError::KeyRefused { .. } => KEY,
+            ClientError::BadKey(_)
+            | ClientError::KeyRefused { .. }
+            | ClientError::Refused { status: 403, .. } => KEY,
             ClientError::Unreachable { .. }
             | ClientError::AnswerLost { .. }
             | ClientError::OutcomeUnknown { .. }

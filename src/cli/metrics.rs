@@ -1,6 +1,7 @@
 //! `registry metrics`: shows and records the scores of a version by suite.
 
 use std::{
+    collections::HashSet,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -26,12 +27,12 @@ const EXAMPLES: &str = "\
 Examples:
   The scores of a version:
     registry metrics tiny-gpt:v1
-    registry metrics tiny-gpt:v1 --suite smoke-v1 --json
+    registry metrics tiny-gpt:v1 --suite eval-v1 --json
   Record scores; other scores of the suite stay:
-    registry metrics tiny-gpt:v1 --suite smoke-v1 --set score=0.82 --set recall@10=0.91
-    registry metrics tiny-gpt:v1 --suite core-v1 --from-json scores.json \\
+    registry metrics tiny-gpt:v1 --suite eval-v1 --set score=0.82 --set recall@10=0.91
+    registry metrics tiny-gpt:v1 --suite eval-v1 --from-json scores.json \\
       --dataset c4 --eval-commit \"$(git rev-parse HEAD)\"
-    evaluate model.pt | registry metrics tiny-gpt:v1 --suite core-v1 --from-json -";
+    evaluate model.pt | registry metrics tiny-gpt:v1 --suite eval-v1 --from-json -";
 
 const SCORES: View = View {
     fields: "suite,metric,value,recorded_at,actor,dataset,eval_commit,notes",
@@ -57,10 +58,14 @@ pub(super) struct Metrics {
     #[arg(long)]
     suite: Option<String>,
 
-    /// A score, like score=0.82; the value is JSON or else text; repeatable
+    /// A score, like score=0.82: a number, or other JSON; repeatable
     #[arg(long, value_name = "METRIC=VALUE", value_parser = score, group = "scores", requires = "suite",
           help_heading = "Recording")]
     set: Vec<(String, Value)>,
+    /// A value that is text, like grade=high; the gate compares no text; repeatable
+    #[arg(long, value_name = "METRIC=TEXT", value_parser = text_value, group = "scores", requires = "suite",
+          help_heading = "Recording")]
+    set_text: Vec<(String, Value)>,
     /// File with scores as a JSON object; - for stdin
     #[arg(long, value_name = "FILE", group = "scores", requires = "suite", help_heading = "Recording")]
     from_json: Option<PathBuf>,
@@ -90,7 +95,7 @@ impl Metrics {
     /// Records the given scores, if any, and shows scores.
     pub(super) fn run(self) -> Result<(), Failure> {
         let printer = Printer::new(&self.output, &SCORES)?;
-        if self.set.is_empty() && self.from_json.is_none() {
+        if self.set.is_empty() && self.set_text.is_empty() && self.from_json.is_none() {
             return self.show(printer);
         }
         let body = self.body()?;
@@ -147,8 +152,9 @@ impl Metrics {
             Some(path) if path == Path::new("-") => from_stdin()?,
             Some(path) => read_object_file(path)?,
         };
-        for (at, (metric, value)) in self.set.iter().enumerate() {
-            if self.set[..at].iter().any(|(earlier, _)| earlier == metric) {
+        let mut given = HashSet::new();
+        for (metric, value) in self.set.iter().chain(&self.set_text) {
+            if !given.insert(metric) {
                 return Err(Failure::usage(format!("--set gives {metric:?} twice; give it once")));
             }
             scores.insert(metric.clone(), value.clone());
@@ -178,27 +184,82 @@ fn from_stdin() -> Result<Object, Failure> {
 
 /// `recall@10=0.91`
 fn score(text: &str) -> Result<(String, Value), String> {
+    let (metric, value) = split(text)?;
+    let value = score_value(value.trim()).map_err(|why| match why {
+        NotAScore::Meant(meant) => format!("{value:?} is not a number; write {metric}={meant}"),
+        NotAScore::Text => format!("{value:?} is not a number; for a value that is text, use --set-text"),
+        NotAScore::Because(why) => why,
+    })?;
+    Ok((metric.to_owned(), value))
+}
+
+/// `grade=high`
+fn text_value(text: &str) -> Result<(String, Value), String> {
+    split(text).map(|(metric, value)| (metric.to_owned(), value.into()))
+}
+
+fn split(text: &str) -> Result<(&str, &str), String> {
     let (metric, value) = text.split_once('=').ok_or("expected METRIC=VALUE, like score=0.82")?;
     let metric = metric.trim();
     if metric.is_empty() {
         return Err("there is no metric before the =; expected METRIC=VALUE, like score=0.82".to_owned());
     }
-    score_value(value.trim()).map(|value| (metric.to_owned(), value))
+    Ok((metric, value))
 }
 
-/// Reads JSON, or a number in another notation, or else text.
-fn score_value(text: &str) -> Result<Value, String> {
-    let not_finite = || format!("{text} is not a JSON number; omit the metric, or give it as text in quotes");
+/// Why a value is no score.
+enum NotAScore {
+    /// It is a number in another notation than this.
+    Meant(String),
+    Text,
+    Because(String),
+}
+
+/// Reads JSON, or a number in another notation. As text, a score would not be compared.
+fn score_value(text: &str) -> Result<Value, NotAScore> {
+    let because = |why: &str| NotAScore::Because(why.to_owned());
+    if text.is_empty() {
+        return Err(because("there is no value after the =; expected METRIC=VALUE, like score=0.82"));
+    }
+    let not_finite =
+        || NotAScore::Because(format!("{text} is not a JSON number; omit the metric, or use --set-text"));
     match serde_json::from_str(text) {
-        Ok(Value::Null) => Err("null is not a score; omit the metric".to_owned()),
+        Ok(Value::Null) => Err(because("null is not a score; omit the metric")),
         Ok(Value::Number(number)) if number.as_f64().is_none_or(f64::is_infinite) => Err(not_finite()),
         Ok(value) => Ok(value),
-        // `.5`, `+1`, `05`: as text, a score would not be compared.
+        // `.5`, `+1`, `05`
         Err(_) => match text.parse::<f64>() {
             Ok(number) => Number::from_f64(number).map(Value::Number).ok_or_else(not_finite),
-            Err(_) => Ok(Value::from(text)),
+            Err(_) => Err(meant(text).map_or(NotAScore::Text, NotAScore::Meant)),
         },
     }
+}
+
+/// Returns the number that a text probably means: `0,5`, `50%`, `1_000` or `1 000`.
+fn meant(text: &str) -> Option<String> {
+    let (plain, is_percent) = match text.strip_suffix('%') {
+        Some(plain) => (plain.trim_end(), true),
+        None => (text, false),
+    };
+    let plain = plain.replace(['_', ' ', '\u{a0}', '\''], "");
+    let is_number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let candidates = match (plain.matches(',').count(), plain.contains('.')) {
+        (0, _) => vec![plain],
+        // A decimal comma, or one between thousands.
+        (1, false) => {
+            let is_thousands = plain.rsplit(',').next().is_some_and(|end| end.len() == 3);
+            let thousands = is_thousands.then(|| plain.replace(',', ""));
+            [plain.replace(',', ".")].into_iter().chain(thousands).collect()
+        }
+        _ => vec![plain.replace(',', "")],
+    };
+    let shown = |text: String| {
+        let number = is_number(&text)?;
+        // Not 0.5700000000000001, as a division would give.
+        Some(if is_percent { format!("{}", (number * 1e10).round() / 1e12) } else { text })
+    };
+    let shown: Option<Vec<_>> = candidates.into_iter().map(shown).collect();
+    shown.map(|shown| shown.join(" or "))
 }
 
 /// Returns one row per score, with the metadata of its suite.
@@ -223,6 +284,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_number_is_refused_with_what_was_meant() {
+        for (text, words) in [
+            ("score=0,5", "\"0,5\" is not a number; write score=0.5"),
+            ("score=50%", "write score=0.5"),
+            ("score=57 %", "write score=0.57"),
+            ("score=93,1%", "write score=0.931"),
+            ("score=1_0", "write score=10"),
+            ("score=1 000", "write score=1000"),
+            ("score=1,234", "write score=1.234 or 1234"),
+            ("score=1,234.5", "write score=1234.5"),
+            ("score=", "there is no value after the ="),
+            ("score= ", "there is no value after the ="),
+            ("score=high", "\"high\" is not a number; for a value that is text, use --set-text"),
+            ("score=0.5x", "use --set-text"),
+            ("score=b=c", "use --set-text"),
+            ("score=1,2,x", "use --set-text"),
+            ("score=%", "use --set-text"),
+        ] {
+            let error = score(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+        assert_eq!(text_value("grade= high "), Ok(("grade".to_owned(), " high ".into())));
+        assert_eq!(text_value("grade="), Ok(("grade".to_owned(), "".into())));
+        assert!(text_value("=x").is_err() && text_value("x").is_err());
+    }
+
+    #[test]
     fn scores_are_distinguished_from_text() {
         for (text, expected) in [
             ("score=0.820", Some(("score", "0.820"))),
@@ -231,9 +319,6 @@ mod tests {
             ("a=.5", Some(("a", "0.5"))),
             ("a=+05", Some(("a", "5.0"))),
             ("a=true", Some(("a", "true"))),
-            ("a=b=c", Some(("a", r#""b=c""#))),
-            ("a=", Some(("a", r#""""#))),
-            ("a=0.5x", Some(("a", r#""0.5x""#))),
             (r#"a="0.5""#, Some(("a", r#""0.5""#))),
             ("a=[1, 2]", Some(("a", "[1,2]"))),
             ("a=NaN", None),

@@ -20,7 +20,10 @@ use crate::{
         ApiKey, Grant, KeyFilter, KeyQuery, KeyRef, Principal, Timestamp,
         key::{self, SECRET_BYTES, SecretDigest},
     },
-    store::operations,
+    store::{
+        StoreError, WriteStore,
+        operations::{self, Context},
+    },
 };
 
 use super::{Caller, Registry, RegistryError, Result};
@@ -190,10 +193,10 @@ impl Registry {
     pub async fn create_key(&self, name: String, grant: Grant, caller: Caller) -> Result<(ApiKey, String)> {
         let secret = new_secret()?;
         let digest = key::digest_of(&secret);
-        let create = self.change(caller, move |store, context| {
+        let create = self.change_key(caller, move |store, context| {
             operations::create_key(store, &name, grant.clone(), digest, context)
         });
-        let key = self.known(create.await).await?;
+        let key = create.await?;
         let token = key::token(key.id, &secret);
         Ok((key, token))
     }
@@ -207,39 +210,39 @@ impl Registry {
     ) -> Result<(ApiKey, String)> {
         let secret = new_secret()?;
         let digest = key::digest_of(&secret);
-        let rotate = self.change(caller, move |store, context| {
+        let rotate = self.change_key(caller, move |store, context| {
             operations::rotate_key(store, &reference, digest, expires_at, context)
         });
-        let key = self.known(rotate.await).await?;
+        let key = rotate.await?;
         let token = key::token(key.id, &secret);
         Ok((key, token))
     }
 
     /// Revokes a key.
     pub async fn revoke_key(&self, reference: KeyRef, caller: Caller) -> Result<ApiKey> {
-        let revoke =
-            self.change(caller, move |store, context| operations::revoke_key(store, &reference, context));
-        self.known(revoke.await).await
+        self.change_key(caller, move |store, context| operations::revoke_key(store, &reference, context))
+            .await
     }
 
-    /// Reads the keys again after a change that was kept, or may have been.
-    async fn known(&self, changed: Result<ApiKey>) -> Result<ApiKey> {
-        if matches!(&changed, Err(error) if !matches!(error, RegistryError::InDoubt(_))) {
-            return changed;
+    /// Changes a key in the store, then in memory. The lock keeps both in the same order. All keys are read again soon, as other
+    /// servers may have changed some before.
+    async fn change_key(
+        &self,
+        caller: Caller,
+        operation: impl Fn(&mut dyn WriteStore, &Context<'_>) -> std::result::Result<ApiKey, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<ApiKey> {
+        let _in_order = self.parts.keys.read_at.lock().await;
+        let key = self.change(caller, operation).await?;
+        let stored = &self.parts.keys.live;
+        let mut live = HashMap::clone(&stored.load());
+        let before = live.remove(&key.id);
+        if key.revoked_at.is_none() {
+            live.insert(key.id, Arc::new(LiveKey::new(&key, before.as_ref())));
         }
-        let mut read_at = self.parts.keys.read_at.lock().await;
-        if let Err(error) = self.read_keys(&mut read_at).await {
-            // A revoked key must not stay valid because a read failed.
-            if let Ok(key) = &changed {
-                let live = self.parts.keys.live.load();
-                let others = live.iter().filter(|(id, _)| **id != key.id);
-                let others = others.map(|(id, other)| (*id, Arc::clone(other)));
-                self.parts.keys.live.store(Arc::new(others.collect()));
-            }
-            *read_at = None;
-            tracing::warn!(%error, "a key was changed, and the keys could not be read again; that is tried again soon");
-        }
-        changed
+        stored.store(Arc::new(live));
+        Ok(key)
     }
 }
 

@@ -57,6 +57,32 @@ fn a_version_is_scored_by_its_files() {
 }
 
 #[test]
+fn scores_of_someone_else_stay_unless_they_are_to_be_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("c.json");
+    fs::write(&config, "{}").unwrap();
+    let server = Server::start();
+    server.post("/models", &value!({"name": "m", "version": "v1", "artifact_uri": "s3://b/m"}));
+    server.run(["metrics", "m:v1", "--suite", "smoke-v1", "--set", "score=0.12"]).done();
+    let bench = |more: &[&str]| {
+        let files = ["--model-id", "1", "--config-path", at(&config), "--suite", "smoke-v1"];
+        Ran::of(bench(&server.url, &files).args(more))
+    };
+    for more in [&[][..], &["--dry-run"]] {
+        let line = bench(more).failed(5);
+        assert!(line.contains("has scores of smoke-v1 that this command has not written"), "{line}");
+    }
+    let score = || server.get("/models/1/metrics")["smoke-v1"]["score"].clone();
+    assert_eq!(score(), value!(0.12));
+    server.run(["metrics", "m:v1", "--suite", "core-v1", "--set", "score=0.12"]).done();
+    assert_eq!(bench(&["--overwrite"]).code, 0);
+    assert_eq!(score(), value!(1.0));
+    assert_eq!(bench(&[]).code, 0, "it replaces its own");
+    server.run(["metrics", "m:v1", "--suite", "smoke-v1", "--set", "score=0.3"]).done();
+    bench(&[]).failed(5);
+}
+
+#[test]
 fn an_artifact_in_a_store_is_looked_up_there() {
     let objects = ObjectServer::with_bucket();
     let server = Server::start();

@@ -11,7 +11,7 @@ use crate::{
     server::Server,
 };
 
-const COMMANDS: [&[&str]; 41] = [
+const COMMANDS: [&[&str]; 46] = [
     &["pull", "m:v1"],
     &["cat", "m:v1", "config.json"],
     &["list"],
@@ -53,6 +53,11 @@ const COMMANDS: [&[&str]; 41] = [
     &["approvals", "m:v1"],
     &["tag", "set", "m#1", "k", "v"],
     &["tag", "delete", "m", "k", "--model"],
+    &["key", "create", "--name", "ci", "--scope", "read"],
+    &["key", "list"],
+    &["key", "show"],
+    &["key", "rotate", "ci"],
+    &["key", "revoke", "ci"],
 ];
 
 #[test]
@@ -214,6 +219,11 @@ fn an_invalid_command_line_is_a_usage_error_and_sends_no_request() {
         &["metrics", "1", "--set", "score=1"],
         &["metrics", "1", "--suite", "s", "--set", "score"],
         &["metrics", "1", "--suite", "s", "--set", "score=NaN"],
+        &["metrics", "1", "--suite", "s", "--set", "score=high"],
+        &["metrics", "1", "--suite", "s", "--set", "score=0,5"],
+        &["metrics", "1", "--suite", "s", "--set", "score="],
+        &["metrics", "1", "--suite", "s", "--set", "a=1", "--set-text", "a=x"],
+        &["key", "create", "--name", "ci"],
         &["metrics", "1", "--suite", "s", "--set", "a=1", "--set", "a=2"],
         &["metrics", "1", "--suite", " ", "--set", "a=1"],
         &["metrics", "1", "--suite", "s", "--notes", "n"],

@@ -18,6 +18,7 @@ mod import_failures;
 mod import_mlflow;
 mod ingest;
 mod journey;
+mod keys;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod listing;

@@ -234,6 +234,23 @@ fn invalid_and_unsafe_variables_cause_warnings() {
 }
 
 #[test]
+fn keys_that_the_audit_trail_can_not_tell_apart_cause_a_warning() {
+    for (keys, key, warned) in [
+        ("teamkey-alice-0001,teamkey-bob-00002", "teamkey-alice-0001", true),
+        ("alice=teamkey-alice-0001,bob=teamkey-bob-00002", "teamkey-bob-00002", false),
+    ] {
+        let server = Server::with(tempfile::tempdir().unwrap(), 0, |command| {
+            command.env_remove("CAIA_REGISTRY_API_KEY").env("CAIA_REGISTRY_API_KEYS", keys);
+        });
+        server.send("GET", "/stats", key, None);
+        server.signal("TERM");
+        let log = server.ended().log;
+        let says = "several API keys are key:team… in the audit trail; give them names";
+        assert_eq!(log.contains(says), warned, "{log}");
+    }
+}
+
+#[test]
 fn unrestricted_local_paths_cause_a_warning() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().to_str().unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
 mod aliases;
+mod keys;
 #[path = "../support/left_out.rs"]
 mod left_out;
 mod lists;

@@ -10,7 +10,7 @@ use model_registry::{
     store::{ReadStore, StoreError, WriteStore},
 };
 
-use crate::{add, aliases, manifests, models, policies, search, tags, trash};
+use crate::{add, aliases, keys, manifests, models, policies, search, tags, trash};
 
 /// An empty store for one test.
 pub trait Fixture {
@@ -67,6 +67,8 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         manifests::the_files_of_a_version_go_with_it_to_the_trash_and_come_back,
         manifests::a_version_is_found_by_its_revision_and_by_the_digest_of_any_file,
         manifests::the_files_of_a_registered_version_do_not_change,
+        keys::a_key_is_stored_changed_and_revoked_and_its_id_is_never_used_again,
+        keys::a_key_manages_no_key_with_more_rights_and_a_refusal_writes_nothing,
         search::searches_match_the_evaluation_of_their_filters,
         search::a_visitor_that_stops_a_search_gets_the_other_ids_of_the_page,
     ] {

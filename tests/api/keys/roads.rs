@@ -183,9 +183,15 @@ fn roads(first: i64) -> Vec<(Call, &'static [&'static str])> {
         (patch_v1(1, json!({"tags": {"k": "v"}})), &["register"]),
         (("PUT", format!("{}/tags/k", v1(1)), json!({"value": "v"})), &["register"]),
         (("PUT", "/v1/models/m/tags/k".to_owned(), json!({"value": "v"})), &["register"]),
-        (("PATCH", "/v1/models/m".to_owned(), json!({"name": "n"})), &["register"]),
+        (
+            ("PATCH", "/v1/models/m".to_owned(), json!({"name": "n"})),
+            &["register", "promote:production", "alias:champion", "alias:other"],
+        ),
         (("POST", "/v1/models".to_owned(), json!({"name": "n"})), &["register"]),
-        (("POST", mlflow("registered-models/rename"), json!({"name": "m", "new_name": "n"})), &["register"]),
+        (
+            ("POST", mlflow("registered-models/rename"), json!({"name": "m", "new_name": "n"})),
+            &["register", "promote:production", "alias:champion", "alias:other"],
+        ),
         (
             ("POST", mlflow("model-versions/create"), json!({"name": "m", "source": "s3://b/x"})),
             &["register"],

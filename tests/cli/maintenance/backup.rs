@@ -135,7 +135,7 @@ fn an_old_file_is_backed_up_and_checked_and_stays_as_it_was() {
         assert_eq!((&report["check"]["schema_version"], &report["check"]["models"]), (&json!(2), &json!(2)));
         let warnings = report["check"]["warnings"].to_string();
         for expected in [
-            "its schema is older (2, not 501)",
+            "its schema is older (2, not 502)",
             "1 row of model_events refers to no row of models",
             "\\\"m\\\" has 2 production versions",
             "start `registry serve` on it once, which corrects this",

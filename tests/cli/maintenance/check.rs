@@ -58,6 +58,19 @@ fn the_check_finds_each_fault_and_says_what_to_do() {
             "error models 1",
             "\"m\" has 2 production versions",
         ),
+        (
+            "INSERT INTO api_keys (id, name, digest, scopes, models, created_by, created_at) \
+                VALUES (7, 'ci', zeroblob(32), '[\"rule\"]', '[]', 'ann', '2026-01-31 13:05:09.250')",
+            "error api_keys 7",
+            "it grants nothing: \"rule\" is not a scope",
+        ),
+        (
+            "INSERT INTO api_keys (name, digest, scopes, models, created_by, created_at) \
+                VALUES ('ci', 'abc', '[\"read\"]', '[]', 'ann', '2026-01-31 13:05:09.250')",
+            "error api_keys 1",
+            "its digest has",
+        ),
+        ("DROP INDEX idx_api_keys_name", "error schema", "idx_api_keys_name is missing"),
         ("DROP INDEX idx_models_one_production", "error schema", "idx_models_one_production is missing"),
         ("DROP TRIGGER trg_models_set_updated_at", "error schema", "trg_models_set_updated_at is missing"),
         (

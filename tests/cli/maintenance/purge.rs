@@ -67,7 +67,7 @@ fn a_wrong_age_an_old_file_and_flags_that_do_not_fit_are_refused() {
     for extra in [&[][..], &["--yes"]] {
         let arguments = ["--purge-deleted"].iter().chain(extra).copied();
         let refused = Ran::of(&mut maintenance(&path, arguments)).failed(1);
-        assert!(refused.contains("its schema is 2, not 501; start `registry serve`"), "{refused}");
+        assert!(refused.contains("its schema is 2, not 502; start `registry serve`"), "{refused}");
         assert!(refused.trim_end().ends_with("which upgrades it"), "{refused}");
     }
 }

@@ -76,7 +76,7 @@ pub fn update_model(
         return Ok(before);
     }
     if after.name != before.name {
-        context.require(&Scope::Register, &after.name)?;
+        require_rename(store, &before, &after.name, context)?;
         check_new_name(store, &after.name)?;
         check_renamed(store, before.key, [&before.name, &after.name], context)?;
     }
@@ -87,6 +87,26 @@ pub fn update_model(
     store.update_model(&before, &after)?;
     context.append_to_model(store, after.key, &EventDraft::model_changed(&before, &after))?;
     Ok(after)
+}
+
+/// Checks that the caller may rename a model. What points to it by its name, production and aliases, then points to nothing, or to
+/// the model that gets the name next.
+fn require_rename(
+    store: &mut dyn WriteStore,
+    before: &Model,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<(), StoreError> {
+    let mut needed = vec![Scope::Register];
+    if store.find_production(&before.name)?.is_some() {
+        needed.push(Scope::of_status(Status::Production));
+    }
+    needed.extend(store.aliases(before.key)?.iter().map(|alias| Scope::of_alias(&alias.name)));
+    for scope in needed {
+        context.require(&scope, &before.name)?;
+        context.require(&scope, name)?;
+    }
+    Ok(())
 }
 
 /// Checks that a model may be renamed to `name`.

@@ -69,7 +69,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
     Ok(KeyRow {
         id: row.get(0)?,
         name: row.get(1)?,
-        digest: row.get(2)?,
+        digest: row.get_ref(2)?.as_bytes().unwrap_or_default().to_vec(),
         scopes: row.get(3)?,
         models: row.get(4)?,
         expires_at: row.get(5)?,
