@@ -8,10 +8,7 @@ use std::sync::LazyLock;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{
-        Method,
-        header::{self, HeaderName},
-    },
+    http::header::{self, HeaderName},
     web::{Bytes, ServiceConfig},
 };
 use serde_json::Value;
@@ -20,7 +17,6 @@ use sha2::{Digest as _, Sha256};
 use crate::telemetry::Requests;
 
 use super::{
-    access::access,
     endpoint::{self, Endpoint, endpoints},
     entity_tags::EntityTags,
     native::{
@@ -59,8 +55,13 @@ pub(super) fn configure(paths: &mut ServiceConfig, requests: &Requests) {
     #[cfg(feature = "docs-ui")]
     for (path, file) in page::files() {
         let answer = move |request: HttpRequest| std::future::ready(file.answer(&request));
-        let resource =
-            endpoint::at(requests, path, path, "GET, HEAD".to_owned(), vec![(Method::GET, access!(Public))]);
+        let resource = endpoint::at(
+            requests,
+            path,
+            path,
+            "GET, HEAD".to_owned(),
+            vec![(actix_web::http::Method::GET, super::access::Access::Public)],
+        );
         paths.service(
             resource.route(actix_web::web::get().to(answer)).route(actix_web::web::head().to(answer)),
         );
