@@ -41,7 +41,7 @@ pub(in crate::cli) struct FilesCandidate {
 /// Where the files are.
 enum Place {
     /// In the registry's own store.
-    Store(BlobStore),
+    Store(Box<BlobStore>),
     /// At this URI; of several files, it is their folder.
     At(String),
     /// Nowhere that the registry knows.
@@ -75,7 +75,7 @@ impl Publisher {
             None if matches!(self.destination, Destination::Unnamed) => {
                 let name = self.name.clone();
                 match registry.call(Duration::ZERO, move |client| client.blob_store(&name))? {
-                    Some(store) => Place::Store(store),
+                    Some(store) => Place::Store(Box::new(store)),
                     None => Place::Unknown,
                 }
             }
