@@ -11,7 +11,10 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 
 use crate::{
-    domain::{Principal, is_unsafe_to_display, key::parse_token},
+    domain::{
+        Principal, is_unsafe_to_display,
+        key::{SecretDigest, parse_token},
+    },
     registry::{KeyCheck, Registry},
 };
 
@@ -61,18 +64,31 @@ impl Authenticator {
         if let Err(wait) = self.throttle.admit(peer, &digest, now) {
             return Err(ApiError::TooManyFailures { seconds: wait.as_secs_f64().ceil().max(1.0) as u64 });
         }
-        let stored = stored.map(|(id, digest)| registry.check_key(id, &digest));
-        let principal = match stored {
-            Some(KeyCheck::Valid(principal)) => Ok(principal),
-            Some(KeyCheck::Expired(end)) => Err(ApiError::KeyExpired(end.to_rfc3339())),
-            // A key of the environment may look like a token.
-            Some(KeyCheck::Unknown) => self.keys.owner(&digest_of(&key)).ok_or(ApiError::KeyRefused),
-            None => self.keys.owner(&digest).ok_or(ApiError::KeyRefused),
-        };
+        let principal = self.owner(registry, &key, stored);
         let principal = principal.inspect_err(|_| self.throttle.record_invalid(peer, now))?;
         self.throttle.record_valid(peer, &digest);
         let actor = self.named_actor(head)?;
         Ok(Authenticated { principal, actor })
+    }
+
+    /// Returns true if the key in these headers is still valid. It was valid when a long answer began.
+    pub(super) fn is_still_valid(&self, registry: &Registry, head: &HeaderMap) -> bool {
+        presented(head).is_some_and(|key| self.owner(registry, &key, parse_token(&key)).is_ok())
+    }
+
+    /// Returns the owner of a key, which may be the token of a stored key.
+    fn owner(
+        &self,
+        registry: &Registry,
+        key: &[u8],
+        stored: Option<(i64, SecretDigest)>,
+    ) -> Result<Arc<Principal>, ApiError> {
+        match stored.map(|(id, digest)| registry.check_key(id, &digest)) {
+            Some(KeyCheck::Valid(principal)) => Ok(principal),
+            Some(KeyCheck::Expired(end)) => Err(ApiError::KeyExpired(end.to_rfc3339())),
+            // A key of the environment may look like a token.
+            Some(KeyCheck::Unknown) | None => self.keys.owner(&digest_of(key)).ok_or(ApiError::KeyRefused),
+        }
     }
 
     /// Returns true if a key of the environment has this name.

@@ -8,7 +8,7 @@ use actix_web::{
     FromRequest, HttpRequest, dev,
     http::{
         Method,
-        header::{self, HeaderName},
+        header::{self, HeaderMap, HeaderName},
     },
     web::{Bytes, Data},
 };
@@ -147,6 +147,11 @@ impl Call {
 
     pub(super) fn registry(&self) -> &Registry {
         &self.app.registry
+    }
+
+    /// Returns the headers, with the key in them.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
     }
 
     /// Returns who calls, and what the caller may do.

@@ -4,11 +4,16 @@
 //! closed by its connection's deadline, and one that reads too slowly when the feed has left it behind. Both come back with the
 //! id of the last event that they have.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpResponse,
     body::BodyStream,
+    http::header::HeaderMap,
     web::{Bytes, Data},
 };
 use futures_util::stream::{self, Stream};
@@ -41,6 +46,8 @@ const SLICE_BYTES: usize = 16 << 10;
 const PAGE_BYTES: usize = 64 << 10;
 /// The pause after which a follower hears that the stream is alive. Proxies close connections that are silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How often the key of a follower is checked again, if there are events; else with each heartbeat.
+const KEY_CHECK: Duration = Duration::from_secs(1);
 /// How soon a client should come back, in milliseconds.
 const RETRY_MILLIS: u32 = 1_000;
 
@@ -90,6 +97,8 @@ pub(super) async fn answer(call: &Call, query: TrailQuery, from: Option<TrailPos
         live,
         taking: None,
         pending: format!("retry: {RETRY_MILLIS}\nid: {position}\n\n").into(),
+        headers: call.headers().clone(),
+        checked: Instant::now(),
         _counted: Counted::new(followers),
         _permit: permit,
     };
@@ -148,6 +157,9 @@ struct Follower {
     taking: Option<Taking>,
     /// What the connection has not taken yet.
     pending: Bytes,
+    /// With the key, which may be revoked while the stream is open.
+    headers: HeaderMap,
+    checked: Instant,
     _counted: Counted,
     _permit: OwnedSemaphorePermit,
 }
@@ -169,7 +181,7 @@ impl Follower {
 
     /// Goes on, which may yield nothing. Returns false at the end of the stream.
     async fn advance(&mut self) -> Result<bool> {
-        if self.app.feed.is_closed() {
+        if self.app.feed.is_closed() || !self.may_go_on() {
             return Ok(false);
         }
         self.taking = None;
@@ -190,6 +202,15 @@ impl Follower {
             }
         }
         Ok(true)
+    }
+
+    /// Returns false once its key has been revoked or has ended.
+    fn may_go_on(&mut self) -> bool {
+        if self.checked.elapsed() < KEY_CHECK {
+            return true;
+        }
+        self.checked = Instant::now();
+        self.app.authenticator.is_still_valid(&self.app.registry, &self.headers)
     }
 
     /// Reads a page of what it has missed.

@@ -99,6 +99,24 @@ fn a_stream_has_what_happens_from_now_on_as_pages_show_it() {
 }
 
 #[test]
+fn a_stream_ends_when_its_key_is_revoked() {
+    let app = TestApp::spawn();
+    let created = app.v1("POST", "/v1/keys", json!({"name": "ci", "scopes": ["read"]})).json();
+    let key = SecretKey::new(created["token"].as_str().unwrap()).unwrap();
+    let client = Client::new(&format!("http://{}", app.address), key).unwrap();
+    let mut stream = client.v1("").follow(&[], None).unwrap();
+    stream.read().unwrap().unwrap();
+    app.v1("DELETE", "/v1/keys/ci", json!({})).ok();
+    let mut label = 0;
+    wait_until("the stream ends", || {
+        label += 1;
+        app.add("m", &label.to_string());
+        stream.read().unwrap().is_none()
+    });
+    assert!(client.v1("").follow(&[], None).is_err(), "the key is refused");
+}
+
+#[test]
 fn a_stream_has_the_filters_of_pages() {
     let app = TestApp::with(|settings| settings.http.trust_actor_header = true);
     let by = |actor: &str, method: &str, path: &str, body: Value| {
