@@ -16,6 +16,7 @@ use url::{Host, Url};
 use crate::{
     event::EventKind,
     filter::{Attribute, Field, Filter, Scope},
+    glob::Glob,
     limits::check_name,
     refusal::Refusal,
     text_enum::text_enum,
@@ -71,7 +72,7 @@ pub struct Webhook {
     pub form: Form,
     /// The names of its events; empty for all.
     pub events: Vec<String>,
-    /// A pattern that the name of the model must match: `*` for any text, `?` for one character.
+    /// A pattern that the name of the model must match: `*` stands for any characters.
     pub model: Option<String>,
     /// A filter that the version must pass. Events of a model itself pass none.
     pub filter: Option<String>,
@@ -125,7 +126,7 @@ impl WebhookPatch {
             ("name", name),
             ("url", self.url.as_deref().map(|url| parse_url(url).map(drop))),
             ("events", self.events.as_deref().map(|events| check_events(form, events))),
-            ("model", given(&self.model).map(|glob| check_glob(&glob))),
+            ("model", given(&self.model).map(|glob| parse_glob(&glob).map(drop))),
             ("filter", given(&self.filter).map(|filter| parse_filter(&filter).map(drop))),
             ("secret", secret.map(Secret::check)),
         ];
@@ -205,8 +206,8 @@ fn check_events(form: Form, events: &[String]) -> Result<(), String> {
     }
 }
 
-fn check_glob(glob: &str) -> Result<(), String> {
-    check_name("model", glob).map_err(|error| error.to_string())
+fn parse_glob(text: &str) -> Result<Glob, String> {
+    Glob::parse("model", text).map_err(|error| error.to_string())
 }
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
@@ -235,20 +236,22 @@ pub struct Subscription {
     /// The API it belongs to.
     pub form: Form,
     events: Vec<String>,
-    model: Option<String>,
+    model: Option<Glob>,
     filter: Option<Filter>,
 }
 
 impl Subscription {
-    /// Returns the subscription of a webhook that was stored. A filter that this server can't read passes nothing.
+    /// Returns the subscription of a webhook that was stored. One with a pattern or a
+    /// filter that this server can't read gets nothing.
     #[must_use]
     pub fn of(webhook: &Webhook) -> Option<Self> {
+        let model = webhook.model.as_deref().map(parse_glob).transpose().ok()?;
         let filter = webhook.filter.as_deref().map(parse_filter).transpose().ok()?;
         webhook.is_active.then(|| Self {
             webhook: webhook.id,
             form: webhook.form,
             events: webhook.events.clone(),
-            model: webhook.model.clone(),
+            model,
             filter,
         })
     }
@@ -262,31 +265,11 @@ impl Subscription {
     /// Returns true if it is about this model and version.
     #[must_use]
     pub fn is_about(&self, model: &str, version: Option<&Version>) -> bool {
-        self.model.as_deref().is_none_or(|glob| glob_matches(glob, model))
+        self.model.as_ref().is_none_or(|glob| glob.matches(model))
             && self.filter.as_ref().is_none_or(|filter| {
                 version.is_some_and(|version| filter.matches(&|field: &Field| values::of(version, field)))
             })
     }
-}
-
-/// Returns true if a text matches a pattern, in which `*` stands for any text and `?` for one character.
-fn glob_matches(glob: &str, text: &str) -> bool {
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut at, mut seen, mut retry) = (0, 0, None);
-    while seen < text.len() {
-        if glob.get(at) == Some(&'*') {
-            retry = Some((at, seen));
-            at += 1;
-        } else if glob.get(at).is_some_and(|c| *c == '?' || text.get(seen) == Some(c)) {
-            (at, seen) = (at + 1, seen + 1);
-        } else if let Some((star, from)) = retry {
-            // The star takes one character more.
-            (at, seen, retry) = (star + 1, from + 1, Some((star, from + 1)));
-        } else {
-            return false;
-        }
-    }
-    glob.get(at..).unwrap_or_default().iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]
