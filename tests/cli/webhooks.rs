@@ -91,9 +91,9 @@ fn deliveries_are_logged_and_sent_again() {
         ]);
         ran.stdout.contains("delivered").then_some(ran.stdout)
     });
-    assert_eq!(log, "event,type,model,state,attempts,status\n1,create,m,delivered,1,200\n");
+    assert_eq!(log, "event,type,model,state,attempts,status\n5,create,m,delivered,1,200\n");
     assert_eq!(
-        server.run(["webhook", "replay", "good", "--event", "1", "-o", "jsonl"]).stdout,
+        server.run(["webhook", "replay", "good", "--event", "5", "-o", "jsonl"]).stdout,
         "{\"replayed\":1}\n"
     );
     let replayed = server.run(["webhook", "replay", "good", "--since", "2026-01-31"]).shown();

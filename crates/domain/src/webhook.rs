@@ -11,12 +11,14 @@ pub mod secret;
 mod values;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::{Host, Url};
 
 use crate::{
-    event::EventKind,
+    event::{EventDraft, EventKind},
     filter::{Attribute, Field, Filter, Scope},
     glob::Glob,
+    json::{Object, Value},
     limits::check_name,
     refusal::Refusal,
     text_enum::text_enum,
@@ -98,6 +100,49 @@ impl Webhook {
     pub fn missing(uid: &str) -> Refusal {
         Refusal::NotFound(format!("there is no webhook {uid:?}"))
     }
+
+    /// Creates a `create_webhook` event: `{id, name}`, with the values after it.
+    #[must_use]
+    pub fn created(&self) -> EventDraft {
+        let payload = json!({"id": self.uid, "name": self.name});
+        EventDraft::new(EventKind::CreateWebhook, &payload).with_values(Object::new(), shown(self.values()))
+    }
+
+    /// Creates an `update_webhook` event: `{id, name, updated_fields}`, with the values before and after it, unless all are equal.
+    #[must_use]
+    pub fn changed_to(&self, after: &Self) -> Option<EventDraft> {
+        let (old, new) = (self.values(), after.values());
+        let fields = new.keys().filter(|field| old.get(*field) != new.get(*field)).map(String::as_str);
+        let secret = (self.secret != after.secret).then_some("secret");
+        let fields: Vec<_> = fields.chain(secret).collect();
+        let payload = json!({"id": self.uid, "name": self.name, "updated_fields": fields});
+        let event = EventDraft::new(EventKind::UpdateWebhook, &payload);
+        (!fields.is_empty()).then(|| event.with_values(shown(old), shown(new)))
+    }
+
+    /// Creates a `delete_webhook` event: `{id, name}`, with the values before it.
+    #[must_use]
+    pub fn deleted(&self) -> EventDraft {
+        let payload = json!({"id": self.uid, "name": self.name});
+        EventDraft::new(EventKind::DeleteWebhook, &payload).with_values(shown(self.values()), Object::new())
+    }
+
+    /// Returns what a change may change, without secrets.
+    fn values(&self) -> Object {
+        let status = if self.is_active { WebhookStatus::Active } else { WebhookStatus::Disabled };
+        Object::from_iter(
+            [
+                ("name", self.name.as_str().into()),
+                ("description", self.description.as_deref().into()),
+                ("url", self.url.as_str().into()),
+                ("events", self.events.as_slice().into()),
+                ("model", self.model.as_deref().into()),
+                ("filter", self.filter.as_deref().into()),
+                ("status", status.as_str().into()),
+            ]
+            .map(|(field, value): (&str, Value)| (field.to_owned(), value)),
+        )
+    }
 }
 
 /// A change of a webhook; what is `None` stays as it is.
@@ -154,6 +199,16 @@ impl WebhookPatch {
     }
 }
 
+/// Returns values of a webhook for the audit trail, which more people may read: of its URL, whose path may be a secret, only the origin.
+fn shown(mut values: Object) -> Object {
+    if let Some(url) = values.get_mut("url") {
+        let origin =
+            url.as_str().and_then(|url| Url::parse(url).ok()).map(|url| url.origin().ascii_serialization());
+        *url = origin.into();
+    }
+    values
+}
+
 fn replace<T>(field: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *field = value;
@@ -198,10 +253,15 @@ fn check_events(form: Form, events: &[String]) -> Result<(), String> {
         let mut parts = events.iter().map(|event| mlflow::parts(event));
         return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
     }
-    match events.iter().find(|event| EventKind::parse(event).is_none()) {
+    let types = || EventKind::ALL.into_iter().filter(|kind| !kind.is_of_registry()).map(EventKind::as_str);
+    match events.iter().find(|event| !types().any(|known| known == *event)) {
         None => Ok(()),
-        Some(unknown) => {
-            Err(format!("has the unknown type {unknown:?}; expected some of {}", EventKind::NAMES.join(", ")))
+        Some(other) => {
+            let types: Vec<_> = types().collect();
+            Err(format!(
+                "has {other:?}, which is no type of events of models; give some of {}",
+                types.join(", ")
+            ))
         }
     }
 }

@@ -335,7 +335,7 @@ pub(in crate::http::v1) struct WebhookChanges {
     status: String,
 }
 
-/// A type of events.
+/// A type of events of a version or a model.
 #[derive(ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http::v1) enum EventTypeName {
@@ -357,6 +357,9 @@ pub(in crate::http::v1) enum EventTypeName {
     DeleteModel,
     RestoreModel,
     PurgeModel,
+    Approve,
+    RequestApproval,
+    WithdrawApproval,
 }
 
 /// Which deliveries to send again: the one of an event, or all since a time.
