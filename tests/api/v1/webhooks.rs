@@ -362,7 +362,7 @@ fn changes_of_webhooks_are_events_of_the_registry_which_no_webhook_gets() {
 #[test]
 fn a_webhook_can_have_the_types_of_events_that_the_description_names() {
     let app = TestApp::spawn();
-    let description = app.get("/v1/openapi.json").ok();
+    let description = app.get("/openapi.json").ok();
     let named = description["components"]["schemas"]["EventTypeName"]["enum"].as_array().unwrap().clone();
     for kind in EventKind::NAMES {
         let body = json!({"name": "w", "url": "https://1.1.1.1/", "events": [kind]});

@@ -32,7 +32,9 @@ pub fn data(
             ("payload", serde_json::from_str(&event.payload).unwrap_or(Value::Null)),
             ("before", before),
             ("after", after),
-            ("reason", details.get("reason").cloned().unwrap_or(Value::Null)),
+            ("reason", details.get("reason").cloned().into()),
+            ("policies", details.get("policies").cloned().into()),
+            ("policy_inputs_sha256", details.get("policy_inputs_sha256").cloned().into()),
             ("actor", actor.into()),
             ("created_at", now.to_rfc3339().into()),
         ]
