@@ -28,6 +28,7 @@ use crate::{
             delivery::{Claim, Delivery, DeliveryState, Message},
         },
     },
+    store::operations,
     telemetry::{Deliveries, Telemetry},
 };
 
@@ -266,9 +267,11 @@ impl Shared {
             tracing::warn!(%webhook, "the webhook is disabled: its receiver answered 410 Gone");
         }
         loop {
-            let attempted = attempted.to_vec();
-            let written =
-                self.database.write_blocking(move |store| store.finish_deliveries(&attempted, gone));
+            let (attempted, uid, now) = (attempted.to_vec(), webhook.to_owned(), (self.clock)());
+            let written = self.database.write_blocking(move |store| {
+                store.finish_deliveries(&attempted)?;
+                gone.map_or(Ok(()), |why| operations::disable_webhook(store, &uid, why, now))
+            });
             match written {
                 Ok(()) => return,
                 Err(error) if matches!(error, ActorError::Closed) || claimed.elapsed() > LEASE => {

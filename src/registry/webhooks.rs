@@ -1,6 +1,4 @@
 //! The use cases of webhooks.
-//!
-//! Changes of webhooks are no events of the audit trail, each of which belongs to a model; the log has them.
 
 use url::Url;
 
@@ -61,36 +59,32 @@ impl Registry {
             Form::V1 => WebhookPatch { secret: patch.secret.map_or_else(new_secret, Ok)?.into(), ..patch },
             Form::Mlflow => patch,
         };
-        let actor = caller.actor.clone();
-        let created = self
-            .change(caller, move |store, context| {
-                let now = context.now.to_string();
-                let mut webhook = Webhook {
-                    id: 0,
-                    uid: uid.clone(),
-                    name: String::new(),
-                    description: None,
-                    url: String::new(),
-                    form,
-                    events: Vec::new(),
-                    model: None,
-                    filter: None,
-                    secret: None,
-                    former_secret: None,
-                    is_active: true,
-                    disabled_because: None,
-                    created_by: context.actor.to_owned(),
-                    created_at: now.clone(),
-                    updated_at: now,
-                };
-                patch.clone().apply(&mut webhook, context.now);
-                webhook.updated_at.clone_from(&webhook.created_at);
-                operations::create_webhook(store, &webhook)?;
-                Ok(webhook)
-            })
-            .await?;
-        tracing::info!(actor, webhook = created.uid, name = created.name, "a webhook was created");
-        Ok(created)
+        self.change(caller, move |store, context| {
+            let now = context.now.to_string();
+            let mut webhook = Webhook {
+                id: 0,
+                uid: uid.clone(),
+                name: String::new(),
+                description: None,
+                url: String::new(),
+                form,
+                events: Vec::new(),
+                model: None,
+                filter: None,
+                secret: None,
+                former_secret: None,
+                is_active: true,
+                disabled_because: None,
+                created_by: context.actor.to_owned(),
+                created_at: now.clone(),
+                updated_at: now,
+            };
+            patch.clone().apply(&mut webhook, context.now);
+            webhook.updated_at.clone_from(&webhook.created_at);
+            operations::create_webhook(store, &webhook, context)?;
+            Ok(webhook)
+        })
+        .await
     }
 
     /// Changes a webhook and returns it. With `rotates`, it gets a new secret; the former one stays valid for a day.
@@ -104,23 +98,15 @@ impl Registry {
         if rotates {
             patch.secret = Some(new_secret()?);
         }
-        let (actor, gets_secret) = (caller.actor.clone(), patch.secret.is_some());
-        let changed = self
-            .change(caller, move |store, context| {
-                operations::update_webhook(store, &uid, patch.clone(), context.now)
-            })
-            .await?;
-        let is_active = changed.is_active;
-        tracing::info!(actor, webhook = changed.uid, is_active, gets_secret, "a webhook was changed");
-        Ok(changed)
+        self.change(caller, move |store, context| {
+            operations::update_webhook(store, &uid, patch.clone(), context)
+        })
+        .await
     }
 
     /// Deletes a webhook with its deliveries.
     pub async fn delete_webhook(&self, uid: String, caller: Caller) -> Result<()> {
-        let (actor, deleted) = (caller.actor.clone(), uid.clone());
-        self.change(caller, move |store, _| operations::delete_webhook(store, &uid)).await?;
-        tracing::info!(actor, webhook = deleted, "a webhook was deleted");
-        Ok(())
+        self.change(caller, move |store, context| operations::delete_webhook(store, &uid, context)).await
     }
 
     /// Sends a `ping` to a webhook now; one of MLflow's gets an example of an event.
@@ -153,7 +139,7 @@ impl Registry {
     /// Makes deliveries of a webhook due again, and returns how many.
     pub async fn replay_deliveries(&self, uid: String, replay: Replay, caller: Caller) -> Result<u64> {
         self.change(caller, move |store, context| {
-            operations::replay_deliveries(store, &uid, &replay, context.now)
+            operations::replay_deliveries(store, &uid, &replay, context)
         })
         .await
     }

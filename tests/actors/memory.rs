@@ -336,7 +336,7 @@ impl WriteWebhooks for MemoryWriter {
         absent()
     }
 
-    fn finish_deliveries(&mut self, _: &[Delivery], _: Option<&str>) -> Result<(), StoreError> {
+    fn finish_deliveries(&mut self, _: &[Delivery]) -> Result<(), StoreError> {
         absent()
     }
 

@@ -2,8 +2,8 @@
 
 use model_registry::{
     domain::{
-        Draft, Gate, GivenTimes, LabelReuse, Numbering, Precondition, Principal, Refusal, Status, Timestamp,
-        VersionId,
+        Draft, Gate, GivenTimes, Grant, LabelReuse, Numbering, Precondition, Principal, Refusal, Status,
+        Timestamp, VersionId,
         model::ModelPatch,
         webhook::{
             Form, Webhook, WebhookPatch,
@@ -61,7 +61,7 @@ fn webhook(uid: &str) -> Webhook {
 
 fn create(store: &mut impl Fixture, webhook: Webhook) -> i64 {
     let uid = webhook.uid.clone();
-    run(store, |store, _| operations::create_webhook(store, &webhook)).unwrap();
+    run(store, |store, context| operations::create_webhook(store, &webhook, context)).unwrap();
     let all = store.reader().webhooks().unwrap();
     all.into_iter().find(|webhook| webhook.uid == uid).unwrap().id
 }
@@ -100,7 +100,7 @@ fn answered(delivery: &Delivery, status: i64) -> Delivery {
 }
 
 fn finish(store: &mut impl Fixture, attempted: &[Delivery]) {
-    store.write(|store| store.finish_deliveries(attempted, None)).unwrap();
+    store.write(|store| store.finish_deliveries(attempted)).unwrap();
 }
 
 pub fn an_event_is_kept_for_each_webhook_that_subscribes_to_it(store: &mut impl Fixture) {
@@ -131,11 +131,10 @@ pub fn an_event_is_kept_for_each_webhook_that_subscribes_to_it(store: &mut impl 
     let mut trail = Vec::new();
     let query = model_registry::domain::query::TrailQuery { limit: 10, ..Default::default() };
     let visit = &mut |event: model_registry::domain::TrailEvent<'_>| {
-        trail.push((
-            event.event.id,
-            event.event.event_type.into_owned(),
-            event.model_name.unwrap().into_owned(),
-        ));
+        // Events of the registry itself are for no webhook.
+        if let Some(model) = event.model_name {
+            trail.push((event.event.id, event.event.event_type.into_owned(), model.into_owned()));
+        }
         std::ops::ControlFlow::Continue(())
     };
     store.reader().trail(&query, visit).unwrap();
@@ -168,8 +167,8 @@ pub fn a_delivery_of_an_undone_write_is_undone_with_it(store: &mut impl Fixture)
         Err::<(), _>(StoreError::Full)
     });
     assert!(undone.is_err());
-    let undone = run(store, |store, _| {
-        operations::create_webhook(store, &webhook("undone"))?;
+    let undone = run(store, |store, context| {
+        operations::create_webhook(store, &webhook("undone"), context)?;
         Err::<(), _>(StoreError::Full)
     });
     assert!(undone.is_err());
@@ -239,17 +238,20 @@ pub fn what_became_of_a_delivery_is_read_back_and_it_can_be_replayed(store: &mut
     let (page, _) = store.reader().deliveries(id, Some(DeliveryState::Parked), 9, None).unwrap();
     assert_eq!(page, std::slice::from_ref(&parked));
 
-    let replay = |store: &mut dyn WriteStore, replay: Replay| {
-        operations::replay_deliveries(store, "w", &replay, Timestamp::from_unix_millis(NOW + 5))
+    let replay = |store: &mut _, replay: Replay| {
+        run(store, |store, context| {
+            let context = Context { now: Timestamp::from_unix_millis(NOW + 5), ..context.clone() };
+            operations::replay_deliveries(store, "w", &replay, &context)
+        })
     };
-    let none = store.write(|store| replay(store, Replay::Event(999)));
+    let none = replay(store, Replay::Event(999));
     assert!(matches!(none, Err(StoreError::Refused(Refusal::NotFound(_)))), "{none:?}");
-    assert_eq!(store.write(|store| replay(store, Replay::Event(parked.event))).unwrap(), 1);
+    assert_eq!(replay(store, Replay::Event(parked.event)).unwrap(), 1);
     let again = all(store, id).remove(0);
     assert_eq!((again.state, again.attempts, again.queued_ms), (DeliveryState::Pending, 0, NOW + 5));
     assert_eq!(again.message(Form::V1), claimed.message(Form::V1), "a receiver recognizes it");
-    assert_eq!(store.write(|store| replay(store, Replay::Since(NOW))).unwrap(), 2);
-    assert_eq!(store.write(|store| replay(store, Replay::Since(NOW + 1))).unwrap(), 0);
+    assert_eq!(replay(store, Replay::Since(NOW)).unwrap(), 2);
+    assert_eq!(replay(store, Replay::Since(NOW + 1)).unwrap(), 0);
 }
 
 pub fn a_receiver_that_is_gone_disables_its_webhook(store: &mut impl Fixture) {
@@ -257,16 +259,28 @@ pub fn a_receiver_that_is_gone_disables_its_webhook(store: &mut impl Fixture) {
     register(store, "m", "1");
     let claimed = claim(store, id, NOW).unwrap();
     let gone = answered(&claimed.deliveries[0], 410);
-    store.write(|store| store.finish_deliveries(&[gone], Some("it answered 410"))).unwrap();
+    let before = store.reader().last_registry_event().unwrap();
+    let disable = |store: &mut dyn WriteStore, uid: &str| {
+        operations::disable_webhook(store, uid, "it answered 410", Timestamp::from_unix_millis(NOW))
+    };
+    store
+        .write(|store| {
+            store.finish_deliveries(&[gone])?;
+            disable(store, "w")
+        })
+        .unwrap();
+    let event = store.reader().last_registry_event().unwrap();
+    assert!(event > before);
+    store.write(|store| disable(store, "w").and(disable(store, "unknown"))).unwrap();
+    assert_eq!(store.reader().last_registry_event().unwrap(), event, "it is disabled once");
     let disabled = store.reader().webhooks().unwrap().remove(0);
     assert_eq!((disabled.is_active, disabled.disabled_because.as_deref()), (false, Some("it answered 410")));
     register(store, "m", "2");
     assert_eq!(types(store, id), ["m create"]);
     assert_eq!(store.reader().due_webhooks(&|| i64::MAX, 9).unwrap(), []);
     assert_eq!(claim(store, id, NOW + 3_600_000), None);
-    let refused = run(store, |store, context| {
-        operations::replay_deliveries(store, "w", &Replay::Since(0), context.now)
-    });
+    let refused =
+        run(store, |store, context| operations::replay_deliveries(store, "w", &Replay::Since(0), context));
     assert!(matches!(refused, Err(StoreError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }
 
@@ -276,18 +290,26 @@ pub fn a_webhook_is_changed_and_goes_with_its_deliveries(store: &mut impl Fixtur
     register(store, "m", "1");
     let patch = WebhookPatch { events: Some(vec!["promote".to_owned()]), ..WebhookPatch::default() };
     let changed =
-        run(store, |store, context| operations::update_webhook(store, "w", patch, context.now)).unwrap();
+        run(store, |store, context| operations::update_webhook(store, "w", patch, context)).unwrap();
     assert_eq!(store.reader().webhooks().unwrap()[1], changed);
     register(store, "m", "2");
     assert_eq!(types(store, id), ["m create"]);
-    run(store, |store, _| operations::delete_webhook(store, "w")).unwrap();
+    run(store, |store, context| operations::delete_webhook(store, "w", context)).unwrap();
     assert_eq!((all(store, id), all(store, other).len()), (Vec::new(), 2));
-    let missing = run(store, |store, _| operations::delete_webhook(store, "w"));
+    let mut reader = Principal::administrator("bob");
+    reader.grant = Grant::parse(&["read".to_owned()], &[], None).unwrap();
+    let forbidden = run(store, |store, context| {
+        let context = Context { principal: &reader, ..context.clone() };
+        operations::delete_webhook(store, "x", &context)
+    });
+    assert!(matches!(forbidden, Err(StoreError::Refused(Refusal::Forbidden(_)))), "{forbidden:?}");
+    let missing = run(store, |store, context| operations::delete_webhook(store, "w", context));
     assert!(matches!(missing, Err(StoreError::Refused(Refusal::NotFound(_)))), "{missing:?}");
     for number in 1..100 {
         create(store, Webhook { is_active: false, ..webhook(&number.to_string()) });
     }
-    let refused = run(store, |store, _| operations::create_webhook(store, &webhook("one more")));
+    let refused =
+        run(store, |store, context| operations::create_webhook(store, &webhook("one more"), context));
     assert!(matches!(refused, Err(StoreError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }
 

@@ -45,6 +45,20 @@ text_enum! {
         CreateKey = "create_key",
         RotateKey = "rotate_key",
         RevokeKey = "revoke_key",
+        CreateWebhook = "create_webhook",
+        UpdateWebhook = "update_webhook",
+        DeleteWebhook = "delete_webhook",
+    }
+}
+
+impl EventKind {
+    /// Returns true if such events happen to the registry itself, and not to a model or a version.
+    #[must_use]
+    pub fn is_of_registry(self) -> bool {
+        let of_policy = matches!(self, Self::SetPolicy | Self::DeletePolicy);
+        let of_key = matches!(self, Self::CreateKey | Self::RotateKey | Self::RevokeKey);
+        let of_webhook = matches!(self, Self::CreateWebhook | Self::UpdateWebhook | Self::DeleteWebhook);
+        of_policy || of_key || of_webhook
     }
 }
 

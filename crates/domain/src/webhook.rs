@@ -11,11 +11,14 @@ pub mod secret;
 mod values;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use url::{Host, Url};
 
 use crate::{
-    event::EventKind,
+    event::{EventDraft, EventKind},
     filter::{Attribute, Field, Filter, Scope},
+    glob::Glob,
+    json::{Object, Value},
     limits::check_name,
     refusal::Refusal,
     text_enum::text_enum,
@@ -71,7 +74,7 @@ pub struct Webhook {
     pub form: Form,
     /// The names of its events; empty for all.
     pub events: Vec<String>,
-    /// A pattern that the name of the model must match: `*` for any text, `?` for one character.
+    /// A pattern that the name of the model must match: `*` stands for any characters.
     pub model: Option<String>,
     /// A filter that the version must pass. Events of a model itself pass none.
     pub filter: Option<String>,
@@ -96,6 +99,49 @@ impl Webhook {
     #[must_use]
     pub fn missing(uid: &str) -> Refusal {
         Refusal::NotFound(format!("there is no webhook {uid:?}"))
+    }
+
+    /// Creates a `create_webhook` event: `{id, name}`, with the values after it.
+    #[must_use]
+    pub fn created(&self) -> EventDraft {
+        let payload = json!({"id": self.uid, "name": self.name});
+        EventDraft::new(EventKind::CreateWebhook, &payload).with_values(Object::new(), shown(self.values()))
+    }
+
+    /// Creates an `update_webhook` event: `{id, name, updated_fields}`, with the values before and after it, unless all are equal.
+    #[must_use]
+    pub fn changed_to(&self, after: &Self) -> Option<EventDraft> {
+        let (old, new) = (self.values(), after.values());
+        let fields = new.keys().filter(|field| old.get(*field) != new.get(*field)).map(String::as_str);
+        let secret = (self.secret != after.secret).then_some("secret");
+        let fields: Vec<_> = fields.chain(secret).collect();
+        let payload = json!({"id": self.uid, "name": self.name, "updated_fields": fields});
+        let event = EventDraft::new(EventKind::UpdateWebhook, &payload);
+        (!fields.is_empty()).then(|| event.with_values(shown(old), shown(new)))
+    }
+
+    /// Creates a `delete_webhook` event: `{id, name}`, with the values before it.
+    #[must_use]
+    pub fn deleted(&self) -> EventDraft {
+        let payload = json!({"id": self.uid, "name": self.name});
+        EventDraft::new(EventKind::DeleteWebhook, &payload).with_values(shown(self.values()), Object::new())
+    }
+
+    /// Returns what a change may change, without secrets.
+    fn values(&self) -> Object {
+        let status = if self.is_active { WebhookStatus::Active } else { WebhookStatus::Disabled };
+        Object::from_iter(
+            [
+                ("name", self.name.as_str().into()),
+                ("description", self.description.as_deref().into()),
+                ("url", self.url.as_str().into()),
+                ("events", self.events.as_slice().into()),
+                ("model", self.model.as_deref().into()),
+                ("filter", self.filter.as_deref().into()),
+                ("status", status.as_str().into()),
+            ]
+            .map(|(field, value): (&str, Value)| (field.to_owned(), value)),
+        )
     }
 }
 
@@ -125,7 +171,7 @@ impl WebhookPatch {
             ("name", name),
             ("url", self.url.as_deref().map(|url| parse_url(url).map(drop))),
             ("events", self.events.as_deref().map(|events| check_events(form, events))),
-            ("model", given(&self.model).map(|glob| check_glob(&glob))),
+            ("model", given(&self.model).map(|glob| parse_glob(&glob).map(drop))),
             ("filter", given(&self.filter).map(|filter| parse_filter(&filter).map(drop))),
             ("secret", secret.map(Secret::check)),
         ];
@@ -151,6 +197,16 @@ impl WebhookPatch {
         }
         webhook.updated_at = now.after(&webhook.updated_at).to_string();
     }
+}
+
+/// Returns values of a webhook for the audit trail, which more people may read: of its URL, whose path may be a secret, only the origin.
+fn shown(mut values: Object) -> Object {
+    if let Some(url) = values.get_mut("url") {
+        let origin =
+            url.as_str().and_then(|url| Url::parse(url).ok()).map(|url| url.origin().ascii_serialization());
+        *url = origin.into();
+    }
+    values
 }
 
 fn replace<T>(field: &mut T, value: Option<T>) {
@@ -197,16 +253,21 @@ fn check_events(form: Form, events: &[String]) -> Result<(), String> {
         let mut parts = events.iter().map(|event| mlflow::parts(event));
         return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
     }
-    match events.iter().find(|event| EventKind::parse(event).is_none()) {
+    let types = || EventKind::ALL.into_iter().filter(|kind| !kind.is_of_registry()).map(EventKind::as_str);
+    match events.iter().find(|event| !types().any(|known| known == *event)) {
         None => Ok(()),
-        Some(unknown) => {
-            Err(format!("has the unknown type {unknown:?}; expected some of {}", EventKind::NAMES.join(", ")))
+        Some(other) => {
+            let types: Vec<_> = types().collect();
+            Err(format!(
+                "has {other:?}, which is no type of events of models; give some of {}",
+                types.join(", ")
+            ))
         }
     }
 }
 
-fn check_glob(glob: &str) -> Result<(), String> {
-    check_name("model", glob).map_err(|error| error.to_string())
+fn parse_glob(text: &str) -> Result<Glob, String> {
+    Glob::parse("model", text).map_err(|error| error.to_string())
 }
 
 fn parse_filter(text: &str) -> Result<Filter, String> {
@@ -235,20 +296,22 @@ pub struct Subscription {
     /// The API it belongs to.
     pub form: Form,
     events: Vec<String>,
-    model: Option<String>,
+    model: Option<Glob>,
     filter: Option<Filter>,
 }
 
 impl Subscription {
-    /// Returns the subscription of a webhook that was stored. A filter that this server can't read passes nothing.
+    /// Returns the subscription of a webhook that was stored. One with a pattern or a
+    /// filter that this server can't read gets nothing.
     #[must_use]
     pub fn of(webhook: &Webhook) -> Option<Self> {
+        let model = webhook.model.as_deref().map(parse_glob).transpose().ok()?;
         let filter = webhook.filter.as_deref().map(parse_filter).transpose().ok()?;
         webhook.is_active.then(|| Self {
             webhook: webhook.id,
             form: webhook.form,
             events: webhook.events.clone(),
-            model: webhook.model.clone(),
+            model,
             filter,
         })
     }
@@ -262,31 +325,11 @@ impl Subscription {
     /// Returns true if it is about this model and version.
     #[must_use]
     pub fn is_about(&self, model: &str, version: Option<&Version>) -> bool {
-        self.model.as_deref().is_none_or(|glob| glob_matches(glob, model))
+        self.model.as_ref().is_none_or(|glob| glob.matches(model))
             && self.filter.as_ref().is_none_or(|filter| {
                 version.is_some_and(|version| filter.matches(&|field: &Field| values::of(version, field)))
             })
     }
-}
-
-/// Returns true if a text matches a pattern, in which `*` stands for any text and `?` for one character.
-fn glob_matches(glob: &str, text: &str) -> bool {
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut at, mut seen, mut retry) = (0, 0, None);
-    while seen < text.len() {
-        if glob.get(at) == Some(&'*') {
-            retry = Some((at, seen));
-            at += 1;
-        } else if glob.get(at).is_some_and(|c| *c == '?' || text.get(seen) == Some(c)) {
-            (at, seen) = (at + 1, seen + 1);
-        } else if let Some((star, from)) = retry {
-            // The star takes one character more.
-            (at, seen, retry) = (star + 1, from + 1, Some((star, from + 1)));
-        } else {
-            return false;
-        }
-    }
-    glob.get(at..).unwrap_or_default().iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use production::{promote, rollback};
 pub use references::{find_deleted_version, find_version};
 pub use tags::{delete_tag, set_tag, update_with_tags};
 pub use trash::{delete, restore};
-pub use webhooks::{create_webhook, delete_webhook, replay_deliveries, update_webhook};
+pub use webhooks::{create_webhook, delete_webhook, disable_webhook, replay_deliveries, update_webhook};
 
 use std::cell::RefCell;
 

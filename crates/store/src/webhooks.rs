@@ -171,8 +171,8 @@ pub trait WriteWebhooks {
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<Option<Claim>, StoreError>;
-    /// Writes what became of deliveries that were attempted. With `gone`, disables the webhook for that reason.
-    fn finish_deliveries(&mut self, attempted: &[Delivery], gone: Option<&str>) -> Result<(), StoreError>;
+    /// Writes what became of deliveries that were attempted.
+    fn finish_deliveries(&mut self, attempted: &[Delivery]) -> Result<(), StoreError>;
     /// Makes deliveries of a webhook due again, and returns how many.
     fn replay_deliveries(
         &mut self,
@@ -317,7 +317,7 @@ impl<S: Changes> WriteWebhooks for S {
         Ok(Some(Claim { webhook, deliveries }))
     }
 
-    fn finish_deliveries(&mut self, attempted: &[Delivery], gone: Option<&str>) -> Result<(), StoreError> {
+    fn finish_deliveries(&mut self, attempted: &[Delivery]) -> Result<(), StoreError> {
         for delivery in attempted {
             let last = delivery.last.as_ref();
             let number = |of: fn(&Attempt) -> i64| Value::Integer(last.map_or(0, of));
@@ -333,17 +333,7 @@ impl<S: Changes> WriteWebhooks for S {
             ];
             self.change_later(FINISH, &values)?;
         }
-        let (Some(gone), Some(first)) = (gone, attempted.first()) else { return Ok(()) };
-        let sql = format!("{BY_ID}{}", S::LOCK);
-        let found = self.rows(&sql, &[Value::Integer(first.webhook)])?.pop().map(webhook).transpose()?;
-        match found {
-            None => Ok(()),
-            Some(webhook) => self.save_webhook(&Webhook {
-                is_active: false,
-                disabled_because: Some(gone.to_owned()),
-                ..webhook
-            }),
-        }
+        Ok(())
     }
 
     fn replay_deliveries(

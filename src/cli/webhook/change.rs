@@ -37,7 +37,7 @@ struct Subscription {
     /// Only events of this type (such as promote; `registry events` shows types); repeatable
     #[arg(long = "event", value_name = "TYPE")]
     events: Vec<String>,
-    /// Only models whose name matches this pattern: * stands for any text, ? for one character
+    /// Only models whose name matches this pattern, in which * stands for any characters
     #[arg(long, value_name = "PATTERN")]
     model: Option<String>,
     /// Only versions that pass this filter, as of the event; its grammar is that of `registry list --filter`

@@ -116,6 +116,16 @@ fn webhooks_of_v1_are_not_those_of_mlflow() {
     assert_eq!((&shown["api"], &shown["events"]), (&json!("mlflow"), &json!(["model_version.created"])));
     let wrong = json!({"events": ["promote"]}).to_string();
     assert_eq!(app.request("PATCH", &format!("/v1/webhooks/{id}"), &[], Some(&wrong)).status, 422);
+    app.mlflow("PATCH", &format!("webhooks/{id}"), json!({"secret": "s3cret", "status": "DISABLED"})).ok();
+    app.mlflow("DELETE", &format!("webhooks/{id}"), json!({})).ok();
+    let trail = app.get("/v1/events").ok();
+    let types: Vec<_> = trail["events"].as_array().unwrap().iter().map(|event| &event["type"]).collect();
+    assert_eq!(
+        types,
+        ["delete_webhook", "update_webhook", "update_webhook", "create_webhook", "create_webhook"]
+    );
+    assert_eq!(trail["events"][1]["payload"]["updated_fields"], json!(["status", "secret"]));
+    assert!(!trail.to_string().contains("s3cret"), "{trail}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use model_registry::domain::EventKind;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -316,6 +317,61 @@ fn an_answer_of_410_disables_the_webhook_until_it_is_enabled_again() {
 }
 
 #[test]
+fn changes_of_webhooks_are_events_of_the_registry_which_no_webhook_gets() {
+    let (app, receiver) = (app(), Receiver::with(|_| Reply::Status(410)));
+    let url = receiver.url("/T0KEN");
+    let (every, webhook) =
+        (create(&app, json!({"url": url})), create(&app, json!({"url": url, "model": "n*"})));
+    app.v1("PATCH", &path(&webhook), json!({"rotate_secret": true, "model": "m*"})).ok();
+    app.v1("PATCH", &path(&webhook), json!({"model": "m*"})).ok();
+    app.v1("POST", &format!("{}/test", path(&webhook)), Value::Null).ok();
+    app.v1("POST", &format!("{}/replay", path(&webhook)), json!({"since": "2026-01-01"})).ok();
+    app.v1("DELETE", &path(&webhook), Value::Null).ok();
+    assert_eq!(deliveries(&app, &every), [] as [Value; 0]);
+    app.add("m", "1");
+    until("the webhook is disabled", || (app.get(&path(&every)).ok()["status"] == "disabled").then_some(()));
+
+    let text = app.get("/v1/events").text;
+    assert!(!text.contains("whsec_") && !text.contains("T0KEN"), "{text}");
+    let events = app.trail("");
+    let types =
+        ["create_webhook", "create_webhook", "update_webhook", "delete_webhook", "create", "update_webhook"];
+    assert_eq!(each(&json!(events), "type"), types);
+    let id = &webhook["id"];
+    let created = &events[1];
+    assert_eq!((&created["model"], &created["actor"]), (&Value::Null, &json!("key:test…")));
+    assert_eq!(created["payload"], json!({"id": id, "name": "w"}));
+    let values = json!({"name": "w", "description": null, "url": url.trim_end_matches("/T0KEN"), "events": [],
+        "model": "n*", "filter": null, "status": "active"});
+    assert_eq!(created["after"], values);
+    let changed = &events[2];
+    assert_eq!(changed["payload"], json!({"id": id, "name": "w", "updated_fields": ["model", "secret"]}));
+    assert_eq!((&changed["before"], &changed["after"]), (&json!({"model": "n*"}), &json!({"model": "m*"})));
+    assert_eq!(events[3]["before"]["model"], "m*");
+    let disabled = &events[5];
+    assert_eq!(
+        (&disabled["actor"], &disabled["reason"], &disabled["after"]),
+        (
+            &json!("registry:webhooks"),
+            &json!("its receiver answered 410 Gone"),
+            &json!({"status": "disabled"})
+        )
+    );
+}
+
+#[test]
+fn a_webhook_can_have_the_types_of_events_that_the_description_names() {
+    let app = TestApp::spawn();
+    let description = app.get("/openapi.json").ok();
+    let named = description["components"]["schemas"]["EventTypeName"]["enum"].as_array().unwrap().clone();
+    for kind in EventKind::NAMES {
+        let body = json!({"name": "w", "url": "https://1.1.1.1/", "events": [kind]});
+        let status = app.v1("POST", "/v1/webhooks", body).status;
+        assert_eq!(status == 201, named.contains(&json!(kind)), "{kind}: {status}");
+    }
+}
+
+#[test]
 fn a_url_that_leads_to_this_network_is_refused_in_every_form() {
     let app = TestApp::spawn();
     let refused = |url: &str| app.v1("POST", "/v1/webhooks", json!({"name": "w", "url": url}));
@@ -395,9 +451,11 @@ fn bodies_are_read_strictly() {
         (json!({"events": ["promoted"]}), &["events"][..]),
         (json!({"events": "promote"}), &["events"]),
         (json!({"events": [1]}), &["events"]),
+        (json!({"events": ["create_key"]}), &["events"]),
         (json!({"filter": "status ="}), &["filter"]),
         (json!({"filter": "alias = 'a'"}), &["filter"]),
         (json!({"model": ""}), &["model"]),
+        (json!({"model": "a\n*"}), &["model"]),
         (json!({"secret": "short"}), &["secret"]),
         (json!({"status": "on"}), &["status"]),
         (json!({"unknown": 1}), &["unknown"]),

@@ -21,7 +21,6 @@ pub fn data(
     let mut details = event.details.as_deref().and_then(read_object).unwrap_or_default();
     let mut values = |key: &str| details.shift_remove(key).unwrap_or_else(|| Object::new().into());
     let (before, after) = (values("before"), values("after"));
-    let detail = |key: &str| details.get(key).cloned().unwrap_or(Value::Null);
     let object = Object::from_iter(
         [
             ("model", model.into()),
@@ -33,9 +32,9 @@ pub fn data(
             ("payload", serde_json::from_str(&event.payload).unwrap_or(Value::Null)),
             ("before", before),
             ("after", after),
-            ("reason", detail("reason")),
-            ("policies", detail("policies")),
-            ("policy_inputs_sha256", detail("policy_inputs_sha256")),
+            ("reason", details.get("reason").cloned().into()),
+            ("policies", details.get("policies").cloned().into()),
+            ("policy_inputs_sha256", details.get("policy_inputs_sha256").cloned().into()),
             ("actor", actor.into()),
             ("created_at", now.to_rfc3339().into()),
         ]

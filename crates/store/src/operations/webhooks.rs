@@ -1,7 +1,7 @@
 //! Changes of webhooks, and the deliveries that an event is for.
 
 use registry_domain::{
-    EventDraft, Model, ModelKey, Refusal, Timestamp, Version,
+    EventDraft, Model, ModelKey, REGISTRY_KEY, Refusal, Scope, Timestamp, Version,
     mlflow::is_prompt,
     webhook::{
         Form, MAX_WEBHOOKS, Subscription, Webhook, WebhookPatch,
@@ -12,6 +12,9 @@ use registry_domain::{
 
 use super::Context;
 use crate::{StoreError, WriteStore};
+
+/// The actor of the events of deliveries.
+const DELIVERER: &str = "registry:webhooks";
 
 /// What an event happened to.
 #[derive(Clone, Copy)]
@@ -97,59 +100,89 @@ fn in_mlflow(
 /// Adds a webhook.
 ///
 /// # Errors
-/// [`Refusal::Conflict`] at [`MAX_WEBHOOKS`].
-pub fn create_webhook(store: &mut dyn WriteStore, webhook: &Webhook) -> Result<(), StoreError> {
+/// [`Refusal::Forbidden`]; [`Refusal::Conflict`] at [`MAX_WEBHOOKS`].
+pub fn create_webhook(
+    store: &mut dyn WriteStore,
+    webhook: &Webhook,
+    context: &Context<'_>,
+) -> Result<(), StoreError> {
+    context.principal.require(&Scope::Webhooks, None)?;
     if store.count_webhooks()? >= MAX_WEBHOOKS {
         return Err(Refusal::Conflict(format!(
             "the registry has {MAX_WEBHOOKS} webhooks, and more would slow down its writes; delete one first"
         ))
         .into());
     }
-    store.save_webhook(webhook)
+    store.save_webhook(webhook)?;
+    append(store, &webhook.created(), context.actor, context.now)
 }
 
 /// Changes a webhook, of the API that the caller uses, and returns it.
 ///
 /// # Errors
-/// [`Refusal::NotFound`].
+/// [`Refusal::NotFound`]; [`Refusal::Forbidden`].
 pub fn update_webhook(
     store: &mut dyn WriteStore,
     uid: &str,
     patch: WebhookPatch,
-    now: Timestamp,
+    context: &Context<'_>,
 ) -> Result<Webhook, StoreError> {
-    let mut webhook = load_webhook(store, uid)?;
-    if patch != WebhookPatch::default() {
-        patch.apply(&mut webhook, now);
-        store.save_webhook(&webhook)?;
-    }
+    let before = load_webhook(store, uid, context)?;
+    let mut webhook = before.clone();
+    patch.apply(&mut webhook, context.now);
+    let Some(event) = before.changed_to(&webhook) else { return Ok(before) };
+    store.save_webhook(&webhook)?;
+    append(store, &event, context.actor, context.now)?;
     Ok(webhook)
+}
+
+/// Disables a webhook whose receiver wants no more calls, unless that is done.
+///
+/// # Errors
+/// As [`StoreError`] says.
+pub fn disable_webhook(
+    store: &mut dyn WriteStore,
+    uid: &str,
+    because: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(before) = store.find_webhook(uid)? else { return Ok(()) };
+    let disabled = Webhook { is_active: false, disabled_because: Some(because.to_owned()), ..before.clone() };
+    let Some(event) = before.changed_to(&disabled) else { return Ok(()) };
+    store.save_webhook(&disabled)?;
+    append(store, &event.because(Some(because)), DELIVERER, now)
 }
 
 /// Deletes a webhook and its deliveries.
 ///
 /// # Errors
-/// [`Refusal::NotFound`].
-pub fn delete_webhook(store: &mut dyn WriteStore, uid: &str) -> Result<(), StoreError> {
-    let webhook = load_webhook(store, uid)?;
-    store.delete_webhook(webhook.id)
+/// [`Refusal::NotFound`]; [`Refusal::Forbidden`].
+pub fn delete_webhook(
+    store: &mut dyn WriteStore,
+    uid: &str,
+    context: &Context<'_>,
+) -> Result<(), StoreError> {
+    let webhook = load_webhook(store, uid, context)?;
+    store.delete_webhook(webhook.id)?;
+    append(store, &webhook.deleted(), context.actor, context.now)
 }
 
 /// Makes deliveries of a webhook due again, and returns how many.
 ///
 /// # Errors
-/// [`Refusal::NotFound`] if there is no such webhook, or it has no delivery of this event; [`Refusal::Conflict`] if it is disabled.
+/// [`Refusal::NotFound`] if there is no such webhook, or it has no delivery of this event; [`Refusal::Conflict`] if it is disabled;
+/// [`Refusal::Forbidden`].
 pub fn replay_deliveries(
     store: &mut dyn WriteStore,
     uid: &str,
     replay: &Replay,
-    now: Timestamp,
+    context: &Context<'_>,
 ) -> Result<u64, StoreError> {
-    let webhook = load_webhook(store, uid)?;
+    let webhook = load_webhook(store, uid, context)?;
     if !webhook.is_active {
         return Err(Refusal::Conflict("the webhook is disabled; enable it first".to_owned()).into());
     }
-    let replayed = store.replay_deliveries(webhook.id, replay, now.unix_millis())?;
+    let replayed = store.replay_deliveries(webhook.id, replay, context.now.unix_millis())?;
     match replay {
         Replay::Event(event) if replayed == 0 => Err(Refusal::NotFound(format!(
             "the webhook has no delivery of event {event} that could be sent again: the event was not for it, or too old"
@@ -159,6 +192,17 @@ pub fn replay_deliveries(
     }
 }
 
-fn load_webhook(store: &mut dyn WriteStore, uid: &str) -> Result<Webhook, StoreError> {
+/// Returns a webhook that the caller may change.
+fn load_webhook(store: &mut dyn WriteStore, uid: &str, context: &Context<'_>) -> Result<Webhook, StoreError> {
+    context.principal.require(&Scope::Webhooks, None)?;
     Ok(store.find_webhook(uid)?.ok_or_else(|| Webhook::missing(uid))?)
+}
+
+fn append(
+    store: &mut dyn WriteStore,
+    event: &EventDraft,
+    actor: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    store.append_event(REGISTRY_KEY, None, event, actor, &now.to_string())
 }

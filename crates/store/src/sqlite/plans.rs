@@ -112,15 +112,16 @@ fn call_webhooks(writer: &mut SqliteWriter) {
     let definition = r#"{"uid":"u","name":"w","url":"https://e.org/","form":"v1","events":[],"is_active":true,
         "created_by":"ann","created_at":"2026","updated_at":"2026"}"#;
     let webhook: Webhook = serde_json::from_str(definition).unwrap();
-    run(writer, |store, _| operations::create_webhook(store, &webhook));
+    run(writer, |store, context| operations::create_webhook(store, &webhook, context));
     register(writer, "n", "10");
     run(writer, |store, context| {
         let now_ms = context.now.unix_millis();
         let claim = store.claim_deliveries(1, now_ms, now_ms)?.unwrap();
-        store.finish_deliveries(&claim.deliveries, None)?;
+        store.finish_deliveries(&claim.deliveries)?;
         store.prune_deliveries(i64::MAX, 0)?;
-        operations::replay_deliveries(store, "u", &Replay::Event(1), context.now).unwrap_err();
-        operations::update_webhook(store, "u", WebhookPatch::default(), context.now)
+        operations::replay_deliveries(store, "u", &Replay::Event(1), context).unwrap_err();
+        let patch = WebhookPatch { name: Some("v".to_owned()), ..WebhookPatch::default() };
+        operations::update_webhook(store, "u", patch, context)
     });
 }
 

@@ -294,7 +294,7 @@ pub(in crate::http::v1) struct NewWebhook {
     /// The types of events; by default all.
     #[schema(required = false)]
     events: Vec<EventTypeName>,
-    /// A pattern for the names of models: `*` stands for any text, `?` for one character.
+    /// A pattern for the names of models, in which `*` stands for any characters.
     #[schema(pattern = r"[^\s\u0085]", max_length = 1024)]
     model: Option<String>,
     /// A filter that the version must pass, judged as of the event. Events of models themselves pass none.
@@ -335,7 +335,7 @@ pub(in crate::http::v1) struct WebhookChanges {
     status: String,
 }
 
-/// A type of events.
+/// A type of events of a version or a model.
 #[derive(ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http::v1) enum EventTypeName {
@@ -357,6 +357,9 @@ pub(in crate::http::v1) enum EventTypeName {
     DeleteModel,
     RestoreModel,
     PurgeModel,
+    Approve,
+    RequestApproval,
+    WithdrawApproval,
 }
 
 /// Which deliveries to send again: the one of an event, or all since a time.
