@@ -1,6 +1,9 @@
 //! Only for PostgreSQL: opening, migrating, several writers, lost connections.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use model_registry::{
     domain::{Draft, Gate, Precondition, Principal, Status, VersionRef},
@@ -378,26 +381,35 @@ fn no_acknowledged_write_is_lost_or_doubled_when_postgres_crashes() {
     cluster.sql("postgres", "CREATE DATABASE crash");
     let options = Options::parse(&cluster.url("crash")).unwrap();
     open(&options);
-    let ended = std::sync::atomic::AtomicBool::new(false);
+    let ended = AtomicBool::new(false);
+    let kept: [AtomicUsize; 4] = Default::default();
     let writers = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4)
-            .map(|thread| {
+        let threads: Vec<_> = kept
+            .iter()
+            .enumerate()
+            .map(|(thread, kept)| {
                 let (options, ended) = (&options, &ended);
-                scope.spawn(move || write_until(options, ended, thread))
+                scope.spawn(move || write_until(options, ended, thread, kept))
             })
             .collect();
+        let counts = || kept.each_ref().map(|kept| kept.load(Ordering::Relaxed));
         for _ in 0..3 {
-            std::thread::sleep(Duration::from_millis(300));
+            let before = counts();
+            let goes_on = || counts().iter().zip(before).all(|(now, before)| *now >= before + 5);
+            // A writer that fails ends, and the test with it.
+            while !goes_on() && !threads.iter().any(|thread| thread.is_finished()) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             cluster.crash_and_restart();
         }
-        ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended.store(true, Ordering::Relaxed);
         threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
     for (thread, (kept, in_doubt)) in writers.iter().enumerate() {
         let sql = format!("SELECT version FROM models WHERE name = 'm{thread}' ORDER BY id");
         let stored: Vec<usize> =
             cluster.sql("crash", &sql).lines().map(|version| version.parse().unwrap()).collect();
-        assert!(kept.len() > 3, "writer {thread} kept {}", kept.len());
+        assert!(kept.len() >= 15, "writer {thread} kept {}", kept.len());
         assert!(kept.iter().all(|number| stored.contains(number)), "an acknowledged write was lost");
         let unknown = stored.iter().filter(|number| !kept.contains(number));
         assert!(unknown.clone().all(|number| in_doubt.contains(number)), "a failed write was kept");
@@ -407,11 +419,12 @@ fn no_acknowledged_write_is_lost_or_doubled_when_postgres_crashes() {
     assert_eq!(cluster.sql("crash", events), "0");
 }
 
-/// Registers versions, and returns those that were kept and those in doubt.
+/// Registers versions, and returns those that were kept, which it also counts, and those in doubt.
 fn write_until(
     options: &Options,
-    ended: &std::sync::atomic::AtomicBool,
+    ended: &AtomicBool,
     thread: usize,
+    count: &AtomicUsize,
 ) -> (Vec<usize>, Vec<usize>) {
     let mut writer = loop {
         if let Ok((_, writer)) = Postgres::open(options, now()) {
@@ -420,9 +433,10 @@ fn write_until(
     };
     let (mut kept, mut in_doubt) = (Vec::new(), Vec::new());
     for number in 0.. {
-        if ended.load(std::sync::atomic::Ordering::Relaxed) {
+        if ended.load(Ordering::Relaxed) {
             break;
         }
+        count.store(kept.len(), Ordering::Relaxed);
         loop {
             let written = write_with(&mut writer, |store| {
                 let model = add(store, draft(&format!("m{thread}"), &number.to_string()))?;

@@ -4,6 +4,7 @@
 mod answers;
 mod bodies;
 mod policies;
+mod webhooks;
 
 use serde_json::{Value, json};
 use utoipa::{IntoParams, PartialSchema as _, ToSchema as _};
@@ -12,6 +13,7 @@ pub(super) use super::super::native::schema::{NewScores, NotModified, OnlyIf, St
 pub(super) use answers::*;
 pub(super) use bodies::*;
 pub(super) use policies::*;
+pub(super) use webhooks::*;
 
 /// Returns the schemas by name.
 pub(in crate::http) fn all() -> Value {
