@@ -157,6 +157,23 @@ fn a_stream_has_the_filters_of_pages() {
 }
 
 #[test]
+fn a_name_is_followed_to_a_new_model_after_the_first_one_is_deleted() {
+    const ROUNDS: usize = 30;
+    let app = TestApp::spawn();
+    app.add("m", "before");
+    let (mut stream, _) = app.follow(&[("model", "m")], None);
+    for round in 0..ROUNDS {
+        app.v1("DELETE", "/v1/models/m", Value::Null).ok();
+        app.add("m", &round.to_string());
+    }
+    let trail = app.trail("");
+    let found = take(&mut stream, trail.len() - 1);
+    let shown: Vec<_> = found.iter().map(|streamed| streamed.event.clone().unwrap()).collect();
+    assert_eq!(ids(&found), each(&json!(trail[1..]), "id"));
+    assert!(shown.iter().filter(|event| event["type"] == "create").count() >= ROUNDS);
+}
+
+#[test]
 fn a_stream_goes_on_after_any_event_without_a_gap_or_a_repetition() {
     let app = TestApp::spawn();
     for label in 0..40 {
