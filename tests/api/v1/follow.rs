@@ -174,6 +174,54 @@ fn a_name_is_followed_to_a_new_model_after_the_first_one_is_deleted() {
 }
 
 #[test]
+fn a_filtered_stream_gets_the_current_position_while_others_write() {
+    let app = TestApp::with(|settings| settings.http.deadlines.heartbeat = Duration::from_millis(500));
+    let rare: &[(&str, &str)] = &[("model", "rare")];
+    let (mut stream, begin) = app.follow(rare, None);
+    assert_eq!(begin, "0");
+    let heartbeats = thread::scope(|scope| {
+        let reader = scope.spawn(|| [0; 3].map(|_| stream.read().unwrap().unwrap()));
+        let mut label = 0;
+        while !reader.is_finished() {
+            label += 1;
+            app.add("busy", &label.to_string());
+        }
+        reader.join().unwrap()
+    });
+    let trail = app.in_order("");
+    let mut last = 0;
+    for heartbeat in &heartbeats {
+        assert_eq!(heartbeat.event, None);
+        let position = heartbeat.id.as_deref().unwrap();
+        let event = trail.iter().find(|event| position.starts_with(&format!("{}-", event["id"]))).unwrap();
+        assert_eq!(position, format!("{}-{}", event["id"], &event["hash"].as_str().unwrap()[..16]));
+        assert!(event["id"].as_i64().unwrap() > last, "{heartbeats:?}");
+        last = event["id"].as_i64().unwrap();
+    }
+    app.add("rare", "a");
+    let found = take(&mut stream, 1);
+    let (mut again, _) = app.follow(rare, heartbeats[2].id.as_deref());
+    assert_eq!(take(&mut again, 1), found);
+}
+
+#[test]
+fn a_filtered_stream_that_begins_in_the_past_gets_the_position_that_it_has_passed() {
+    let app = TestApp::with(|settings| settings.http.deadlines.heartbeat = Duration::from_millis(50));
+    for label in 0..5 {
+        app.add("m", &label.to_string());
+    }
+    let newest = app.trail("")[4].clone();
+    let position = format!("{}-{}", newest["id"], &newest["hash"].as_str().unwrap()[..16]);
+    for query in [("model", "rare"), ("type", "promote")] {
+        let (mut stream, begin) = app.follow(&[query, ("after", "0")], None);
+        assert_eq!(begin, "0");
+        let heartbeat = stream.read().unwrap().unwrap();
+        assert_eq!(heartbeat, Streamed { id: Some(position.clone()), event: None }, "{query:?}");
+        assert_eq!(app.follow(&[query], Some(&position)).1, position);
+    }
+}
+
+#[test]
 fn a_stream_goes_on_after_any_event_without_a_gap_or_a_repetition() {
     let app = TestApp::spawn();
     for label in 0..40 {
