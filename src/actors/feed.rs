@@ -1,8 +1,9 @@
 //! The feed of new events: one task reads each event once, and hands it to all followers.
 //!
-//! Followers share one ring of batches. One that falls so far behind that its next batch is gone is told so, and no other one
+//! Followers share one ring of batches. One that falls so far behind that its next batch is gone gets an error, and no other one
 //! waits for it. The feed takes its time: each batch costs a wake-up per follower, and each byte of it a copy, so with many
-//! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed rests. Without followers it reads nothing.
+//! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed
+//! rests. Without followers it reads nothing.
 
 use std::{
     collections::{HashMap, HashSet},
