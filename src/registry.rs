@@ -366,3 +366,11 @@ impl Registry {
         Ok(Some(self.parts.hasher.measure(path.into(), limit).await?))
     }
 }
+
+/// Returns bytes from the system's source of randomness, such as for a secret.
+fn random<const BYTES: usize>() -> Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_err(|error| RegistryError::Failed(format!("the system has no randomness: {error}")))?;
+    Ok(bytes)
+}

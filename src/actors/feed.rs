@@ -1,11 +1,12 @@
 //! The feed of new events: one task reads each event once, and hands it to all followers.
 //!
-//! Followers share one ring of batches. One that falls so far behind that its next batch is gone is told so, and no other one
+//! Followers share one ring of batches. One that falls so far behind that its next batch is gone gets an error, and no other one
 //! waits for it. The feed takes its time: each batch costs a wake-up per follower, and each byte of it a copy, so with many
-//! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed rests. Without followers it reads nothing.
+//! followers batches are larger and rarer, and writes keep their share of the machine: while this server commits, the feed
+//! rests. Without followers it reads nothing.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::{ControlFlow, Range},
     sync::{
         Arc,
@@ -67,22 +68,21 @@ pub struct Batch {
     pub position: TrailPosition,
     /// The places of the events of each model, so that a follower of one need not look at all.
     models: HashMap<ModelKey, Vec<usize>>,
-    /// The models by name.
-    names: HashMap<String, ModelKey>,
+    /// The models by name. A deleted one keeps its name, so a name may have more than one.
+    names: HashMap<String, HashSet<ModelKey>>,
     /// Followers that have taken it.
     taken: AtomicU32,
 }
 
 impl Batch {
     fn new(events: Vec<FeedEvent>, text: Vec<u8>, position: TrailPosition) -> Self {
-        let (mut models, mut names) = (HashMap::<_, Vec<_>>::new(), HashMap::new());
+        let mut models = HashMap::<_, Vec<_>>::new();
+        let mut names = HashMap::<_, HashSet<_>>::new();
         for (at, event) in events.iter().enumerate() {
             let traits = &event.traits;
             models.entry(traits.model).or_default().push(at);
-            if let Some(name) = &traits.model_name
-                && !names.contains_key(name)
-            {
-                names.insert(name.clone(), traits.model);
+            if let Some(name) = &traits.model_name {
+                names.entry(name.clone()).or_default().insert(traits.model);
             }
         }
         Self { events, text: text.into(), position, models, names, taken: AtomicU32::new(0) }
@@ -92,9 +92,10 @@ impl Batch {
     #[must_use]
     pub fn candidates(&self, filter: &TrailFilter) -> Vec<&FeedEvent> {
         let Some((name, model)) = filter.model() else { return self.events.iter().collect() };
-        let named = self.names.get(name).copied();
-        let keys = model.into_iter().chain(named.filter(|named| Some(*named) != model));
-        let mut places: Vec<_> = keys.filter_map(|key| self.models.get(&key)).flatten().copied().collect();
+        let named = self.names.get(name).into_iter().flatten().copied();
+        let keys: HashSet<_> = model.into_iter().chain(named).collect();
+        let found = keys.iter().filter_map(|key| self.models.get(key));
+        let mut places: Vec<_> = found.flatten().copied().collect();
         places.sort_unstable();
         places.into_iter().filter_map(|at| self.events.get(at)).collect()
     }
@@ -351,4 +352,35 @@ impl Source {
 fn rest(commits: &watch::Receiver<()>, took: Duration) -> Duration {
     let is_writing = commits.has_changed().unwrap_or(false);
     if is_writing { (took * REST).min(LONGEST_REST) } else { Duration::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_gets_the_name_of_a_deleted_one_in_the_same_batch_is_followed() {
+        let event = |id, model, name: &str| FeedEvent {
+            id,
+            traits: Traits {
+                model,
+                model_name: Some(name.to_owned()),
+                number: None,
+                event_type: "create".to_owned(),
+                actor: None,
+            },
+            text: 0..0,
+        };
+        let events = [(1, 7, "m"), (2, 8, "n"), (3, 9, "m"), (4, 9, "m"), (5, 7, "m")];
+        let events = events.map(|(id, model, name)| event(id, model, name)).into();
+        let batch = Batch::new(events, Vec::new(), TrailPosition::default());
+        let query = TrailQuery { model: Some("m".to_owned()), ..TrailQuery::default() };
+        for (known, expected) in
+            [(None, &[1, 3, 4, 5][..]), (Some(7), &[1, 3, 4, 5]), (Some(8), &[1, 2, 3, 4, 5])]
+        {
+            let found = batch.candidates(&TrailFilter::new(&query, known));
+            let ids: Vec<_> = found.into_iter().map(|event| event.id).collect();
+            assert_eq!(ids, expected, "{known:?}");
+        }
+    }
 }

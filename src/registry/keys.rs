@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-use super::{Caller, Registry, RegistryError, Result};
+use super::{Caller, Registry, Result, random};
 
 /// After this time each server knows a change of a key that another one made, while the database can be reached.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Registry {
     /// Reads the keys from the store. Call it before requests are served.
     ///
     /// # Errors
-    /// [`RegistryError`]; the keys that were read before stay.
+    /// [`RegistryError`](super::RegistryError); the keys that were read before stay.
     pub async fn load_keys(&self) -> Result<()> {
         let mut read_at = self.parts.keys.read_at.lock().await;
         self.read_keys(&mut read_at).await
@@ -191,7 +191,7 @@ impl Registry {
 
     /// Creates a key, and returns it with its token, which is stored nowhere.
     pub async fn create_key(&self, name: String, grant: Grant, caller: Caller) -> Result<(ApiKey, String)> {
-        let secret = new_secret()?;
+        let secret = random::<SECRET_BYTES>()?;
         let digest = key::digest_of(&secret);
         let create = self.change_key(caller, move |store, context| {
             operations::create_key(store, &name, grant.clone(), digest, context)
@@ -208,7 +208,7 @@ impl Registry {
         expires_at: Option<Timestamp>,
         caller: Caller,
     ) -> Result<(ApiKey, String)> {
-        let secret = new_secret()?;
+        let secret = random::<SECRET_BYTES>()?;
         let digest = key::digest_of(&secret);
         let rotate = self.change_key(caller, move |store, context| {
             operations::rotate_key(store, &reference, digest, expires_at, context)
@@ -244,11 +244,4 @@ impl Registry {
         stored.store(Arc::new(live));
         Ok(key)
     }
-}
-
-fn new_secret() -> Result<[u8; SECRET_BYTES]> {
-    let mut secret = [0; SECRET_BYTES];
-    getrandom::fill(&mut secret)
-        .map_err(|error| RegistryError::Failed(format!("the system has no randomness: {error}")))?;
-    Ok(secret)
 }

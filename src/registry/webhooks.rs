@@ -18,7 +18,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-use super::{Caller, Registry, RegistryError, Result};
+use super::{Caller, Registry, RegistryError, Result, random};
 
 #[allow(clippy::missing_errors_doc, reason = "as `RegistryError` says")]
 impl Registry {
@@ -148,13 +148,6 @@ impl Registry {
     pub async fn pending_deliveries(&self) -> Result<u64> {
         self.read(|store| store.pending_deliveries()).await
     }
-}
-
-fn random<const BYTES: usize>() -> Result<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    let filled = getrandom::fill(&mut bytes);
-    filled.map_err(|error| RegistryError::Failed(format!("the system has no randomness: {error}")))?;
-    Ok(bytes)
 }
 
 fn new_secret() -> Result<Secret> {

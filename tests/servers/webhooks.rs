@@ -25,8 +25,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Writes through all servers, until `meanwhile` returns. Returns what was acknowledged.
-fn written(group: &Group, meanwhile: impl FnOnce(&Writing)) -> Vec<BTreeMap<String, HashSet<String>>> {
+/// Writes through all servers, until `during` returns. Returns what was acknowledged.
+fn written(group: &Group, during: impl FnOnce(&Writing)) -> Vec<BTreeMap<String, HashSet<String>>> {
     let writing = Writing::default();
     thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
@@ -37,7 +37,7 @@ fn written(group: &Group, meanwhile: impl FnOnce(&Writing)) -> Vec<BTreeMap<Stri
                 })
             })
             .collect();
-        meanwhile(&writing);
+        during(&writing);
         writing.is_over.store(true, SeqCst);
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     })

@@ -7,7 +7,7 @@ use crate::{ModelKey, TrailEvent, query::TrailQuery, refusal::Refusal};
 /// Bytes of a hash that a position has: enough to tell registries apart.
 const HASH_BYTES: usize = 8;
 
-/// The event after which someone goes on, as the text `41-5f3a9c01d2e4b7a8`: its id, and the begin of its hash.
+/// The event after which someone goes on, as the text `41-5f3a9c01d2e4b7a8`: its id, and the beginning of its hash.
 ///
 /// The hash tells if a registry has this very event. A position without it, like `41`, is less sure. `0` is the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -66,8 +66,8 @@ impl Context<'_> {
         self.principal.require(needed, Some(model))
     }
 
-    /// Checks that the caller may give a version of this model a status. Whoever takes one out of production must be allowed to
-    /// put one there too.
+    /// Checks that the caller may give a version of this model a status. A caller who takes one out of production must be
+    /// allowed to put one there too.
     fn require_status(&self, from: Option<Status>, to: Status, model: &str) -> Result<(), Refusal> {
         self.require(&Scope::of_status(to), model)?;
         match from {

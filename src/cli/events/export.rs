@@ -31,7 +31,7 @@ const MAX_SHOWN: usize = 20;
 
 const EXAMPLES: &str = "\
 Examples:
-  Keep a copy where nobody who writes the database can change it, and note the digest that it prints:
+  Keep a copy that those who write the database can't change, and note the digest that it prints:
     registry events export --to trail-2026-11-29.jsonl
   For a spreadsheet:
     registry events export --format csv --to trail.csv

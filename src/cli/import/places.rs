@@ -13,7 +13,7 @@ use super::arrived::Arrived;
 use crate::{
     artifact::objects::{ObjectError, ObjectUri, Objects},
     cli::{exit::Failure, interrupt::Interrupt, location::Location, object_flags::ObjectFlags},
-    client::mlflow::{MlflowError, MlflowFile, MlflowFolder, MlflowServer, MlflowVersion},
+    client::mlflow::{MlflowError, MlflowFile, MlflowFolder, MlflowServer, MlflowVersion, joined},
     domain::manifest::MAX_FILES,
 };
 
@@ -254,11 +254,6 @@ fn list(root: &Path, below: &Path, files: &mut Vec<MlflowFile>) -> Result<(), St
         }
     }
     Ok(())
-}
-
-/// Returns the URI of what is at `path` in a folder.
-pub(super) fn joined(folder: &str, path: &str) -> String {
-    if path.is_empty() { folder.to_owned() } else { format!("{}/{path}", folder.trim_end_matches('/')) }
 }
 
 #[cfg(test)]

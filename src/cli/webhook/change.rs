@@ -40,7 +40,7 @@ struct Subscription {
     /// Only models whose name matches this pattern, in which * stands for any characters
     #[arg(long, value_name = "PATTERN")]
     model: Option<String>,
-    /// Only versions that pass this filter, as of the event; its grammar is that of `registry list --filter`
+    /// Only versions that pass this filter, as of the event; it is written as for `registry list --filter`
     #[arg(long, value_name = "FILTER")]
     filter: Option<String>,
     /// Description

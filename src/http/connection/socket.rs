@@ -25,7 +25,7 @@ use super::{
     state::{ConnectionState, Want},
 };
 
-/// How long a client may take to send and to receive.
+/// How long a client may take to send and to receive, and a stream of events may be silent.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// From the first byte of a request, or the start of a connection, to the end of the head.
@@ -36,6 +36,8 @@ pub struct Deadlines {
     pub answer: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
+    /// The silence after which a stream of events says that it is alive. Proxies close connections that are silent for a minute.
+    pub heartbeat: Duration,
 }
 
 /// What a client must receive of an answer within a deadline, in bytes.
@@ -56,6 +58,7 @@ impl Deadlines {
             body: request,
             answer: request,
             keep_alive: Duration::from_secs(75),
+            heartbeat: Duration::from_secs(15),
         }
     }
 }

@@ -44,8 +44,6 @@ pub(in crate::http) const EVENT_STREAM: &str = "text/event-stream";
 const SLICE_BYTES: usize = 16 << 10;
 /// What one read of missed events yields, in bytes.
 const PAGE_BYTES: usize = 64 << 10;
-/// The pause after which a follower hears that the stream is alive. Proxies close connections that are silent for a minute.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How often the key of a follower is checked again, if there are events; else with each heartbeat.
 const KEY_CHECK: Duration = Duration::from_secs(1);
 /// How soon a client should come back, in milliseconds.
@@ -92,7 +90,7 @@ pub(super) async fn answer(call: &Call, query: TrailQuery, from: Option<TrailPos
         filter: TrailFilter::new(&query, model),
         query,
         position,
-        through: position.id,
+        sent: Instant::now(),
         joined,
         live,
         taking: None,
@@ -146,10 +144,10 @@ struct Follower {
     app: Data<App>,
     query: TrailQuery,
     filter: TrailFilter,
-    /// The last event that it has passed and knows.
+    /// It has passed all events up to this one.
     position: TrailPosition,
-    /// It has passed all events up to this id.
-    through: i64,
+    /// When the connection got something last.
+    sent: Instant,
     joined: Joined,
     /// `None` while it reads what it has missed.
     live: Option<Live>,
@@ -173,7 +171,9 @@ impl Follower {
                 if !follower.advance().await? {
                     return Ok(None);
                 }
+                follower.beat();
             }
+            follower.sent = Instant::now();
             let slice = follower.pending.split_to(follower.pending.len().min(SLICE_BYTES));
             Ok(Some((slice, follower)))
         })
@@ -188,8 +188,9 @@ impl Follower {
         if self.live.is_none() {
             return self.catch_up().await.map(|()| true);
         }
-        match timeout(HEARTBEAT, self.joined.batches.recv()).await {
-            Err(_) => self.pending = format!(":\nid: {}\n\n", self.position).into(),
+        match timeout(self.heartbeat().saturating_sub(self.sent.elapsed()), self.joined.batches.recv()).await
+        {
+            Err(_) => {}
             Ok(Ok(batch)) => self.pass(&batch),
             Ok(Err(RecvError::Closed)) => return Ok(false),
             Ok(Err(RecvError::Lagged(_))) => {
@@ -204,6 +205,17 @@ impl Follower {
         Ok(true)
     }
 
+    /// Says that the stream is alive, and where a client goes on, after a silence: events that don't pass send nothing.
+    fn beat(&mut self) {
+        if self.pending.is_empty() && self.sent.elapsed() >= self.heartbeat() {
+            self.pending = format!(":\nid: {}\n\n", self.position).into();
+        }
+    }
+
+    fn heartbeat(&self) -> Duration {
+        self.app.options.deadlines.heartbeat
+    }
+
     /// Returns false once its key has been revoked or has ended.
     fn may_go_on(&mut self) -> bool {
         if self.checked.elapsed() < KEY_CHECK {
@@ -215,16 +227,16 @@ impl Follower {
 
     /// Reads a page of what it has missed.
     async fn catch_up(&mut self) -> Result<()> {
-        let query = TrailQuery { after: Some(self.through), limit: u32::MAX, ..self.query.clone() };
+        let query = TrailQuery { after: Some(self.position.id), limit: u32::MAX, ..self.query.clone() };
         let (followed, text, position) = retry_while_overloaded(async || {
             // Never closed. The turn ends before a pause.
             let _turn = CATCHING_UP.acquire().await;
-            let (query, position) = (query.clone(), self.position);
-            let read = self.app.registry.read(move |store| missed(store, &query, position));
+            let (query, before) = (query.clone(), self.position);
+            let read = self.app.registry.read(move |store| missed(store, &query, before));
             self.app.feed.unhurried(read).await
         })
         .await?;
-        (self.through, self.position, self.pending) = (followed.through, position, text.into());
+        (self.position, self.pending) = (position, text.into());
         if followed.has_more {
             return Ok(());
         }
@@ -241,27 +253,28 @@ impl Follower {
     /// Takes what passes the filter from a batch.
     fn pass(&mut self, batch: &Arc<Batch>) {
         self.taking = Some(Taking::begin(batch));
-        if batch.position.id <= self.through {
+        let passed = self.position.id;
+        if batch.position.id <= passed {
             return;
         }
         if self.filter.is_open() {
-            let new = batch.events.iter().find(|event| event.id > self.through);
+            let new = batch.events.iter().find(|event| event.id > passed);
             let begin = new.map_or(batch.text.len(), |event| event.text.start);
             self.pending = batch.text.slice(begin..);
         } else {
             let mut text = Vec::new();
             for event in batch.candidates(&self.filter) {
-                if event.id > self.through && self.filter.passes(&event.traits) {
+                if event.id > passed && self.filter.passes(&event.traits) {
                     text.extend_from_slice(&batch.text[event.text.clone()]);
                 }
             }
             self.pending = text.into();
         }
-        (self.through, self.position) = (batch.position.id, batch.position);
+        self.position = batch.position;
     }
 }
 
-/// Reads a page of what follows.
+/// Reads a page of what follows. Also returns the position of the last event that it has passed.
 fn missed(
     store: &mut dyn ReadStore,
     query: &TrailQuery,
@@ -273,5 +286,10 @@ fn missed(
         position = TrailPosition::after(event.event.id, &event.hash);
         until(PAGE_BYTES, &text)
     })?;
+    if followed.through > position.id {
+        // The last events don't pass the query, so they were not visited.
+        let hash = store.event_hash(followed.through)?.unwrap_or_default();
+        position = TrailPosition::after(followed.through, &hash);
+    }
     Ok((followed, text, position))
 }

@@ -323,7 +323,7 @@ impl Run {
         let (token, rights) = self.keys[self.random.below(self.keys.len())].clone();
         let last = |app: &TestApp| app.get("/v1/events?limit=1").ok()["events"][0]["id"].clone();
         let before = last(&self.app);
-        // A change that names no field changes nothing, for whoever may change something.
+        // A change that names no field changes nothing, for a key that may change something.
         let is_empty_change = *method == "PATCH" && needs.is_empty();
         let may_change = ["register", "evaluate"].iter().any(|scope| rights.has(scope))
             || rights.scopes.iter().any(|scope| scope.starts_with("promote:"));

@@ -157,6 +157,71 @@ fn a_stream_has_the_filters_of_pages() {
 }
 
 #[test]
+fn a_name_is_followed_to_a_new_model_after_the_first_one_is_deleted() {
+    const ROUNDS: usize = 30;
+    let app = TestApp::spawn();
+    app.add("m", "before");
+    let (mut stream, _) = app.follow(&[("model", "m")], None);
+    for round in 0..ROUNDS {
+        app.v1("DELETE", "/v1/models/m", Value::Null).ok();
+        app.add("m", &round.to_string());
+    }
+    let trail = app.trail("");
+    let found = take(&mut stream, trail.len() - 1);
+    let shown: Vec<_> = found.iter().map(|streamed| streamed.event.clone().unwrap()).collect();
+    assert_eq!(ids(&found), each(&json!(trail[1..]), "id"));
+    assert!(shown.iter().filter(|event| event["type"] == "create").count() >= ROUNDS);
+}
+
+#[test]
+fn a_filtered_stream_gets_the_current_position_while_others_write() {
+    let app = TestApp::with(|settings| settings.http.deadlines.heartbeat = Duration::from_millis(500));
+    let rare: &[(&str, &str)] = &[("model", "rare")];
+    let (mut stream, begin) = app.follow(rare, None);
+    assert_eq!(begin, "0");
+    let heartbeats = thread::scope(|scope| {
+        let reader = scope.spawn(|| [0; 3].map(|_| stream.read().unwrap().unwrap()));
+        let mut label = 0;
+        while !reader.is_finished() {
+            label += 1;
+            app.add("busy", &label.to_string());
+        }
+        reader.join().unwrap()
+    });
+    let trail = app.in_order("");
+    let mut last = 0;
+    for heartbeat in &heartbeats {
+        assert_eq!(heartbeat.event, None);
+        let position = heartbeat.id.as_deref().unwrap();
+        let event = trail.iter().find(|event| position.starts_with(&format!("{}-", event["id"]))).unwrap();
+        assert_eq!(position, format!("{}-{}", event["id"], &event["hash"].as_str().unwrap()[..16]));
+        assert!(event["id"].as_i64().unwrap() > last, "{heartbeats:?}");
+        last = event["id"].as_i64().unwrap();
+    }
+    app.add("rare", "a");
+    let found = take(&mut stream, 1);
+    let (mut again, _) = app.follow(rare, heartbeats[2].id.as_deref());
+    assert_eq!(take(&mut again, 1), found);
+}
+
+#[test]
+fn a_filtered_stream_that_begins_in_the_past_gets_the_position_that_it_has_passed() {
+    let app = TestApp::with(|settings| settings.http.deadlines.heartbeat = Duration::from_millis(50));
+    for label in 0..5 {
+        app.add("m", &label.to_string());
+    }
+    let newest = app.trail("")[4].clone();
+    let position = format!("{}-{}", newest["id"], &newest["hash"].as_str().unwrap()[..16]);
+    for query in [("model", "rare"), ("type", "promote")] {
+        let (mut stream, begin) = app.follow(&[query, ("after", "0")], None);
+        assert_eq!(begin, "0");
+        let heartbeat = stream.read().unwrap().unwrap();
+        assert_eq!(heartbeat, Streamed { id: Some(position.clone()), event: None }, "{query:?}");
+        assert_eq!(app.follow(&[query], Some(&position)).1, position);
+    }
+}
+
+#[test]
 fn a_stream_goes_on_after_any_event_without_a_gap_or_a_repetition() {
     let app = TestApp::spawn();
     for label in 0..40 {
@@ -285,11 +350,10 @@ fn the_end_of_the_server_ends_each_stream_and_the_next_server_goes_on() {
     let (mut live, _) = app.follow(&[], None);
     let (mut filtered, _) = app.follow(&[("model", "m"), ("after", "0")], None);
     let last = take(&mut filtered, 1).remove(0).id;
-    let begun = Instant::now();
     let folder = app.stop();
+    // A server that waits for its followers has to cut them off, and a stream that is cut off has no end.
     assert_eq!(live.read(), Ok(None));
     assert_eq!(filtered.read(), Ok(None));
-    assert!(begun.elapsed() < Duration::from_secs(8), "it waits for no follower");
     let app = TestApp::over(folder, |_| {});
     let (mut stream, _) = app.follow(&[("model", "m")], last.as_deref());
     app.add("n", "a");

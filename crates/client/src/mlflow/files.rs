@@ -215,11 +215,13 @@ fn length(response: &Response<Body>) -> Option<u64> {
     response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn joined(folder: &str, path: &str) -> String {
+/// Returns the path or URI of what is at `path` in a folder. Either may be empty.
+#[must_use]
+pub fn joined(folder: &str, path: &str) -> String {
     match (folder, path) {
         ("", path) => path.to_owned(),
         (folder, "") => folder.to_owned(),
-        (folder, path) => format!("{folder}/{path}"),
+        (folder, path) => format!("{}/{path}", folder.trim_end_matches('/')),
     }
 }
 

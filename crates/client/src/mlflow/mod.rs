@@ -9,7 +9,7 @@ mod rows;
 
 pub use credentials::MlflowCredentials;
 pub use error::MlflowError;
-pub use files::{MlflowFile, MlflowFolder, MlflowRun};
+pub use files::{MlflowFile, MlflowFolder, MlflowRun, joined};
 pub use rows::{MlflowModel, MlflowVersion, PROMPT_TAG};
 
 use std::{thread, time::Duration};

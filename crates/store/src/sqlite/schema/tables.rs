@@ -209,8 +209,8 @@ pub(in super::super) use step_key;
 /// the lists of one status and, merged over the four statuses, the list of all versions.
 ///
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
-/// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows that another tool adds have no number until
-/// the next upgrade; a statement that reads along that index says `number > 0`.
+/// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows
+/// that another tool adds have no number until the next upgrade; a statement that reads along that index says `number > 0`.
 pub(super) const INDEXES: [Index; 26] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
