@@ -106,7 +106,7 @@ fn deliveries_are_logged_and_sent_again() {
     let (_, none) = server.run(["webhook", "deliveries", "bad", "--state", "parked"]).done();
     assert!(none.starts_with("no deliveries of bad ("), "{none}");
     let failed = server.run(["webhook", "test", "bad"]).failed(1);
-    assert!(failed.contains("does not take it: 503 ("), "{failed}");
+    assert!(failed.contains("did not accept the test: 503 ("), "{failed}");
     let unclear = server.run(["webhook", "show", "twin"]).failed(2);
     assert!(unclear.contains("2 webhooks are named \"twin\"; give an id: "), "{unclear}");
 }

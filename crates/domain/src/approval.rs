@@ -117,7 +117,10 @@ pub fn check_comment(comment: &str) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::Forbidden`].
 pub fn check_approver(actor: &str, version: &Version, registered_by: Option<&str>) -> Result<(), Refusal> {
-    if [version.created_by.as_deref(), registered_by].contains(&Some(actor)) {
+    // `created_by` is what the author says: the name in the trail, or the name of the key.
+    let names = [Some(actor), actor.strip_prefix("key:")];
+    let is_actor = |author: Option<&str>| author.is_some() && names.contains(&author);
+    if is_actor(version.created_by.as_deref()) || is_actor(registered_by) {
         return Err(Refusal::Forbidden(format!(
             "{actor} is the author of version {:?} of {:?}, so someone else must approve it",
             version.label, version.name

@@ -80,7 +80,7 @@ Examples:
   Send an event of the type ping now:
     registry webhook test deploy
 
-The exit code is 1 if the receiver does not take it. The log of deliveries does not show it.";
+The exit code is 1 if the receiver does not accept it. The log of deliveries does not show it.";
 
 const TESTS: View = View {
     fields: "delivered,status,latency_ms,error",
@@ -123,6 +123,6 @@ impl Test {
         if !printer.is_for_people() {
             printer.one(&answer)?;
         }
-        Err(Failure::failed(format!("{} does not take it: {said}", label(&webhook))))
+        Err(Failure::failed(format!("{} did not accept the test: {said}", label(&webhook))))
     }
 }

@@ -12,9 +12,9 @@ use crate::client::V1;
 
 const EXAMPLES: &str = "\
 Examples:
-  Call a CI server when a version enters or leaves production:
+  Call a CI server when a version enters production:
     registry webhook create deploy https://ci.example.org/hook \\
-      --event promote --event auto_demote --filter \"status = 'production'\"
+      --event promote --filter \"status = 'production'\"
   Does it answer:
     registry webhook test deploy
   What became of the events:
