@@ -211,6 +211,7 @@ mod tests {
         for (actor, registered_by, good) in [
             ("bob", Some("ci"), true),
             ("ann", Some("ci"), false),
+            ("key:ann", Some("ci"), false),
             ("ci", Some("ci"), false),
             ("ci", None, true),
         ] {
