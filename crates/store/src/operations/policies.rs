@@ -290,6 +290,10 @@ pub fn set_policy(
     context.require(&Scope::Policies, &policy.models)?;
     let before = store.find_policy(&policy.name)?;
     let active = before.as_ref().filter(|before| !before.is_deleted);
+    // A policy that is narrowed or replaced no longer protects the models that it was about.
+    if let Some(active) = active {
+        context.require(&Scope::Policies, &active.policy.models)?;
+    }
     if let Some(same) = active.filter(|before| before.policy == *policy) {
         return Ok(same.clone());
     }
