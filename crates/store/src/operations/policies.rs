@@ -6,8 +6,9 @@ use registry_domain::{
     Approval, ApprovalKind, ApprovedState, EventDraft, EventKind, Manifest, ModelKey, PRODUCTION_ALIAS,
     Policy, REGISTRY_KEY, Refusal, Scope, Status, StoredPolicy, Version, VersionFile, VersionId,
     policy::{
-        Actor, Budget, Inputs, Parsed, REQUIRED_SUITE, Subject, Verdict, check_count, inputs::digest,
-        verdict::check,
+        Actor, Budget, Inputs, Parsed, REQUIRED_SUITE, Subject, Verdict, check_count,
+        inputs::digest,
+        verdict::{bounded, check},
     },
 };
 
@@ -69,7 +70,7 @@ impl Verdicts {
     ) -> Result<(), Refusal> {
         check(&self.list, version, target)?;
         let warnings = self.list.iter().flat_map(Verdict::failed).map(|failed| failed.to_string());
-        context.warnings.borrow_mut().extend(warnings);
+        context.warnings.borrow_mut().extend(bounded(warnings));
         Ok(())
     }
 }
