@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     json::{Object, Value},
     model::{Model, ModelKey},
-    policy::{Policy, Verdict},
+    policy::{Policy, Verdict, verdict::summaries},
     refusal::Refusal,
     status::Status,
     text_enum::text_enum,
@@ -135,7 +135,7 @@ impl EventDraft {
     /// Adds what policies said of the change, and the digest of what they saw.
     #[must_use]
     pub fn with_verdicts(self, verdicts: &[Verdict], inputs_sha256: Option<&str>) -> Self {
-        self.with_detail("policies", verdicts.iter().map(Verdict::summary).collect())
+        self.with_detail("policies", summaries(verdicts))
             .with_detail("policy_inputs_sha256", inputs_sha256.into())
     }
 

@@ -16,7 +16,7 @@ use crate::{
 const MUTABLE_FIELDS: [&str; 8] =
     ["status", "frozen", "training_step", "training_loss", "dataset", "description", "tags", "metrics"];
 
-/// Fields that never change on a version with a manifest: its files are immutable.
+/// Fields that identify the files of a version. They never change on one with a manifest, or one that was in production.
 const FILE_FIELDS: [&str; 7] = [
     "artifact_uri",
     "local_checkpoint_path",
@@ -146,15 +146,8 @@ impl Patch {
         if let (Some(tags), Some(properties)) = (&self.tags, &version.properties) {
             tags::check_room(properties.as_ref(), tags)?;
         }
-        if version.manifest.is_some() {
-            let fields = self.updated_fields().into_iter();
-            let files: Vec<_> = fields.filter(|field| FILE_FIELDS.contains(field)).collect();
-            if !files.is_empty() {
-                return Err(Refusal::Conflict(format!(
-                    "the files of this version are immutable, so {} can't change; register a new version instead",
-                    files.join(", ")
-                )));
-            }
+        if version.manifest.is_some() && self.changes_files() {
+            return Err(self.files_conflict("the files of this version are immutable"));
         }
         if !version.is_immutable() {
             return Ok(());
@@ -169,6 +162,34 @@ impl Patch {
             "this version is {why}, so {} can't change; register a new version instead",
             immutable.join(", ")
         )))
+    }
+
+    /// Returns true if this patch gives a field that identifies the files of a version.
+    #[must_use]
+    pub fn changes_files(&self) -> bool {
+        self.updated_fields().iter().any(|field| FILE_FIELDS.contains(field))
+    }
+
+    /// Checks that this patch may be applied to a version that was in production: a rollback may put the same files there again.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the patch changes its files.
+    pub fn check_files_kept(&self) -> Result<(), Refusal> {
+        if self.changes_files() {
+            return Err(
+                self.files_conflict("this version was in production, and a rollback may return to it")
+            );
+        }
+        Ok(())
+    }
+
+    fn files_conflict(&self, why: &str) -> Refusal {
+        let fields = self.updated_fields().into_iter();
+        let files: Vec<_> = fields.filter(|field| FILE_FIELDS.contains(field)).collect();
+        Refusal::Conflict(format!(
+            "{why}, so {} can't change; register a new version instead",
+            files.join(", ")
+        ))
     }
 
     /// Applies the patch. The caller has checked [`Patch::check_allowed`] and sets `updated_at`.
@@ -339,6 +360,19 @@ mod tests {
         }
         Patch { description: Some(text("d")), ..Patch::default() }.apply(&mut version);
         assert_eq!(version.digest, text(&"d".repeat(64)));
+    }
+
+    #[test]
+    fn a_version_that_was_in_production_keeps_its_files_and_nothing_else() {
+        for (field, patch) in one_of_each() {
+            match patch.check_files_kept() {
+                Ok(()) => assert!(!FILE_FIELDS.contains(&field), "{field}"),
+                Err(refusal) => {
+                    let text = refusal.to_string();
+                    assert!(FILE_FIELDS.contains(&field) && text.contains(field), "{text}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub use webhooks::{create_webhook, delete_webhook, disable_webhook, replay_deliv
 use std::cell::RefCell;
 
 use registry_domain::{
-    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, Numbering, Patch,
-    Precondition, Principal, Refusal, Scope, ScopeKind, Status, Timestamp, Version, VersionId,
-    import::check_number, json, limits::check_metrics, suites::MetricsChange,
+    Draft, Evaluation, EventDraft, EventKind, Gate, GivenTimes, LabelReuse, Model, Numbering,
+    PRODUCTION_ALIAS, Patch, Precondition, Principal, Refusal, Scope, ScopeKind, Status, Timestamp, Version,
+    VersionId, import::check_number, json, limits::check_metrics, suites::MetricsChange,
 };
 
 use self::{
@@ -218,10 +218,22 @@ pub fn update(
 ) -> Result<Version, StoreError> {
     let before = load_checked(store, id, precondition)?;
     require_any_change(&before, context)?;
-    patch.check_allowed(&before)?;
+    check_patch(store, patch, &before)?;
     let mut after = before.clone();
     patch.apply(&mut after);
     write_update(store, &before, after, &patch.updated_fields(), context)
+}
+
+/// Checks that a patch may be applied to a version. One that was in production keeps its files, because a rollback to it is not
+/// judged again.
+fn check_patch(store: &mut dyn WriteStore, patch: &Patch, version: &Version) -> Result<(), StoreError> {
+    patch.check_allowed(version)?;
+    if patch.changes_files()
+        && store.last_holding(version.model, PRODUCTION_ALIAS, Some(version.id), None)?.is_some()
+    {
+        patch.check_files_kept()?;
+    }
+    Ok(())
 }
 
 /// Writes a version whose `fields` have changed, in one update with one event. Without fields nothing changes.

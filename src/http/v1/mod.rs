@@ -68,7 +68,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         ],
         "v1: policies" => [
             policies::list: Read,
-            policies::test: Read,
+            policies::test: Policies | Promote,
             policies::get: Read,
             policies::set: Policies,
             policies::delete: Policies,

@@ -272,3 +272,27 @@ fn a_change_of_suites_by_a_patch_is_in_the_trail_with_its_values() {
     assert_eq!(app.model(id)["metrics"], json!({"note": 1, "suites": suites}), "suites stay");
     assert_eq!(app.event_types(id).len(), 6, "and nothing was evaluated");
 }
+
+#[test]
+fn a_limited_key_replaces_only_policies_about_its_models() {
+    let app = TestApp::spawn();
+    let key = app.key("team", &["policies"], &["team-a/*"]);
+    let about = |models: &str| {
+        let conditions = json!([{"expression": "candidate.number > 0", "message": "no"}]);
+        json!({"models": models, "target": "production", "conditions": conditions})
+    };
+    let put = |name: &str, models: &str| {
+        app.with_key(&key, "PUT", &format!("/v1/policies/{name}"), Some(&about(models)))
+    };
+    app.request("PUT", "/v1/policies/global", &[], Some(&about("*").to_string())).ok();
+    let refused = put("global", "team-a/x");
+    assert!(is_forbidden(&refused), "{}", refused.text);
+    assert!(is_forbidden(&app.with_key(&key, "DELETE", "/v1/policies/global", None)));
+    assert!(is_forbidden(&put("own", "team-b/x")));
+    assert_eq!(app.get("/v1/policies/global").ok()["models"], "*");
+    put("own", "team-a/x").ok();
+    put("own", "team-a/*").ok();
+    // One that is deleted protects nothing.
+    app.request("DELETE", "/v1/policies/global", &[], None).ok();
+    put("global", "team-a/x").ok();
+}

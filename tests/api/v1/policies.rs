@@ -253,6 +253,76 @@ fn current_is_the_last_holder_even_after_a_demotion_or_a_deletion() {
 }
 
 #[test]
+fn a_version_that_was_in_production_keeps_its_files() {
+    let app = TestApp::spawn();
+    app.add("m", "first");
+    app.add("m", "second");
+    app.promote(1).ok();
+    app.promote(2).ok();
+    let before = app.get(&version("m", 1)).ok();
+    assert_eq!(before["status"], "staging");
+    let sha256 = "a".repeat(64);
+    let (uri, digest) = (json!({"artifact_uri": "s3://b/other"}), json!({"checkpoint_sha256": sha256}));
+    for patch in [&uri, &digest] {
+        let error = app.patch(1, patch).refused(409);
+        assert!(error.contains("this version was in production"), "{error}");
+    }
+    for patch in [uri.clone(), json!({"artifact_uri": "s3://b/other", "tags": {"a": "b"}})] {
+        let error = app.v1("PATCH", &version("m", 1), patch).error(409, "conflict");
+        assert!(error.contains("so artifact_uri can't change"), "{error}");
+    }
+    assert_eq!(app.get(&version("m", 1)).ok(), before);
+    app.v1("PATCH", &version("m", 1), json!({"run_id": "r", "tags": {"a": "b"}})).ok();
+    app.rollback("m", json!({"reason": "it works"})).ok();
+    let after = app.get(&version("m", 1)).ok();
+    assert_eq!((&after["status"], &after["artifact_uri"]), (&json!("production"), &before["artifact_uri"]));
+    app.add("m", "third");
+    app.patch(3, &uri).ok();
+}
+
+#[test]
+fn the_versions_that_a_stage_archives_meet_the_policies_for_archived_ones() {
+    let app = TestApp::spawn();
+    for label in ["a", "b"] {
+        app.add_with("m", label, json!({"status": "staging"}));
+    }
+    app.add("m", "c");
+    let keep = json!([{"expression": "candidate.label != 'b'", "message": "b stays"}]);
+    app.policy("keep", json!({"target": "archived", "conditions": keep})).ok();
+    let stage = json!({"name": "m", "version": "3", "stage": "Staging", "archive_existing_versions": true});
+    let refused = app.post("/api/2.0/mlflow/model-versions/transition-stage", &stage);
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    assert!(refused.text.contains("b stays"), "{}", refused.text);
+    for (number, status) in [(1, "staging"), (2, "staging"), (3, "experimental")] {
+        assert_eq!(app.get(&version("m", number)).ok()["status"], status, "nothing is written");
+    }
+    app.v1("DELETE", &version("m", 2), Value::Null).ok();
+    app.post("/api/2.0/mlflow/model-versions/transition-stage", &stage).ok();
+    for (number, status) in [(1, "archived"), (3, "staging")] {
+        assert_eq!(app.get(&version("m", number)).ok()["status"], status);
+    }
+}
+
+#[test]
+fn warnings_have_a_limited_size() {
+    let app = TestApp::spawn();
+    app.add("m", "a");
+    let conditions: Vec<_> =
+        (0..32).map(|_| json!({"expression": "false", "message": "ö".repeat(400)})).collect();
+    for name in ["one", "two"] {
+        app.policy(name, json!({"target": "production", "action": "warn", "conditions": conditions})).ok();
+    }
+    let answer = app.v1("PATCH", &version("m", 1), json!({"status": "production"}));
+    let warning = answer.header("x-policy-warning").unwrap();
+    assert!(warning.len() <= 515 && warning.ends_with("..."), "{warning}");
+    answer.ok();
+    let event = app.trail("model=m").pop().unwrap();
+    let failed = |at: usize| event["policies"][at]["failed"].as_array().unwrap().clone();
+    assert_eq!((failed(0).len(), failed(1)), (9, vec![json!("and 32 more")]), "{event}");
+    assert_eq!(failed(0)[8], "and 24 more");
+}
+
+#[test]
 fn a_target_may_be_another_status_or_an_alias() {
     let app = TestApp::spawn();
     for label in ["a", "b"] {

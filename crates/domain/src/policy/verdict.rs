@@ -93,9 +93,8 @@ impl Verdict {
         })
     }
 
-    /// Returns what the audit trail says of it.
-    #[must_use]
-    pub fn summary(&self) -> Value {
+    /// Returns what the audit trail says of it, with as many messages as there is room for.
+    fn summary(&self, room: &mut Room) -> Value {
         let mut summary = json!({
             "name": self.policy,
             "version": self.version,
@@ -103,9 +102,74 @@ impl Verdict {
             "result": if self.holds() { "passed" } else { "failed" },
         });
         if !self.holds() {
-            summary["failed"] = self.failed().map(|failed| Value::from(failed.to_string())).collect();
+            let failed = room.take(self.failed().map(|failed| failed.to_string()));
+            summary["failed"] = failed.into_iter().map(Value::from).collect();
         }
         summary
+    }
+}
+
+/// Returns what the audit trail says of verdicts.
+#[must_use]
+pub fn summaries(verdicts: &[Verdict]) -> Value {
+    let mut room = Room::default();
+    verdicts.iter().map(|verdict| verdict.summary(&mut room)).collect()
+}
+
+/// Returns messages of a limited size: the first ones, each cut if it is long, and how many more there are.
+#[must_use]
+pub fn bounded(messages: impl IntoIterator<Item = String>) -> Vec<String> {
+    Room::default().take(messages)
+}
+
+/// The bytes that messages may still take, with each byte that is not printable ASCII escaped as three.
+struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(4 * 1024)
+    }
+}
+
+impl Room {
+    const MAX_MESSAGE_BYTES: usize = 512;
+
+    /// Takes messages until one does not fit, and counts the rest.
+    fn take(&mut self, messages: impl IntoIterator<Item = String>) -> Vec<String> {
+        let (mut taken, mut more) = (Vec::new(), 0_usize);
+        for message in messages {
+            let (message, bytes) = Self::cut(message);
+            match self.0.checked_sub(bytes) {
+                Some(left) => {
+                    self.0 = left;
+                    taken.push(message);
+                }
+                None => {
+                    self.0 = 0;
+                    more += 1;
+                }
+            }
+        }
+        if more > 0 {
+            taken.push(format!("and {more} more"));
+        }
+        taken
+    }
+
+    /// Cuts a message, and returns how many bytes it takes.
+    fn cut(mut message: String) -> (String, usize) {
+        let mut bytes = 0;
+        for (at, letter) in message.char_indices() {
+            let is_plain = matches!(letter, ' '..='~') && letter != '%';
+            let next = bytes + if is_plain { 1 } else { 3 * letter.len_utf8() };
+            if next > Self::MAX_MESSAGE_BYTES {
+                message.truncate(at);
+                message.push_str("...");
+                return (message, bytes + 3);
+            }
+            bytes = next;
+        }
+        (message, bytes)
     }
 }
 
@@ -125,4 +189,38 @@ pub fn check(verdicts: &[Verdict], version: &Version, target: &str) -> Result<()
         target: target.to_owned(),
         failed,
     })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_and_counted_beyond_their_limits() {
+        let few = vec!["a".to_owned(), "é".repeat(85)];
+        assert_eq!(bounded(few.clone()), few, "what fits stays as it is");
+        let cut = bounded(["x".repeat(513), "é".repeat(86)]);
+        assert_eq!(cut, [format!("{}...", "x".repeat(512)), format!("{}...", "é".repeat(85))]);
+        let many = bounded((0..40).map(|_| "x".repeat(512)));
+        assert_eq!((many.len(), many[8].as_str()), (9, "and 32 more"));
+    }
+
+    #[test]
+    fn the_summaries_of_all_policies_share_one_limit() {
+        let failed = Judged { expression: "false".to_owned(), message: "m".repeat(600), result: Ok(false) };
+        let of = |name: &str| Verdict {
+            policy: name.to_owned(),
+            version: 1,
+            action: Action::Warn,
+            conditions: vec![failed.clone(); 6],
+        };
+        let said = summaries(&[of("a"), of("b"), of("c")]);
+        let counts: Vec<_> = (0..3).map(|at| said[at]["failed"].as_array().map(Vec::len)).collect();
+        assert_eq!(counts, [Some(6), Some(2), Some(1)]);
+        assert_eq!(
+            (&said[1]["failed"][1], &said[2]["failed"][0]),
+            (&json!("and 5 more"), &json!("and 6 more"))
+        );
+        assert!(said.to_string().len() < 6_000);
+    }
 }

@@ -8,7 +8,7 @@ use registry_domain::{
 use super::{
     Context, free_label, load_model,
     policies::Candidate,
-    production::{Admission, admit, change_status},
+    production::{admit, change_status},
     references::{find_holder, find_number},
     register,
 };
@@ -149,7 +149,9 @@ pub fn transition(
         for id in store.versions_with_status(model.key, *to)? {
             if let Some(other) = store.find(id)?.filter(|other| other.id != version.id) {
                 context.require_status(None, Status::Archived, name)?;
-                change_status(store, other, Status::Archived, Admission::default(), None, context)?;
+                let archived = Version { status: Status::Archived, ..other.clone() };
+                let admission = admit(store, Candidate::from(&archived), Some(*to), None, context)?;
+                change_status(store, other, Status::Archived, admission, None, context)?;
             }
         }
     }

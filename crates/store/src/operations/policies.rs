@@ -6,8 +6,9 @@ use registry_domain::{
     Approval, ApprovalKind, ApprovedState, EventDraft, EventKind, Manifest, ModelKey, PRODUCTION_ALIAS,
     Policy, REGISTRY_KEY, Refusal, Scope, Status, StoredPolicy, Version, VersionFile, VersionId,
     policy::{
-        Actor, Budget, Inputs, Parsed, REQUIRED_SUITE, Subject, Verdict, check_count, inputs::digest,
-        verdict::check,
+        Actor, Budget, Inputs, Parsed, REQUIRED_SUITE, Subject, Verdict, check_count,
+        inputs::digest,
+        verdict::{bounded, check},
     },
 };
 
@@ -69,7 +70,7 @@ impl Verdicts {
     ) -> Result<(), Refusal> {
         check(&self.list, version, target)?;
         let warnings = self.list.iter().flat_map(Verdict::failed).map(|failed| failed.to_string());
-        context.warnings.borrow_mut().extend(warnings);
+        context.warnings.borrow_mut().extend(bounded(warnings));
         Ok(())
     }
 }
@@ -290,6 +291,10 @@ pub fn set_policy(
     context.require(&Scope::Policies, &policy.models)?;
     let before = store.find_policy(&policy.name)?;
     let active = before.as_ref().filter(|before| !before.is_deleted);
+    // A policy that is narrowed or replaced no longer protects the models that it was about.
+    if let Some(active) = active {
+        context.require(&Scope::Policies, &active.policy.models)?;
+    }
     if let Some(same) = active.filter(|before| before.policy == *policy) {
         return Ok(same.clone());
     }

@@ -84,7 +84,7 @@ pub fn update_with_tags(
 ) -> Result<Version, StoreError> {
     let before = load_checked(store, id, precondition)?;
     require_any_change(&before, context)?;
-    patch.check_allowed(&before)?;
+    super::check_patch(store, patch, &before)?;
     let mut after = before.clone();
     patch.apply(&mut after);
     let mut tags = Tags::of(&after);

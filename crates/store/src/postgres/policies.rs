@@ -17,7 +17,7 @@ use super::{
     reader::PostgresReader,
     rows::{Value, optional_text, owned_text},
     text::encoded,
-    writer::{PostgresWriter, Write},
+    writer::{PostgresWriter, SHARE_REGISTRY, Write},
 };
 
 macro_rules! policy_columns {
@@ -126,7 +126,10 @@ impl ReadPolicies for PostgresReader {
 
 impl WritePolicies for PostgresWriter {
     fn active_policies(&mut self) -> Result<Vec<StoredPolicy>, StoreError> {
-        self.run(&[Request::prepared(ACTIVE, &[])])?.iter().flatten().map(policy).collect()
+        // Another transaction that changes a policy commits before this one reads them, or after this one has ended.
+        let requests = [Request::prepared(SHARE_REGISTRY, &[]), Request::prepared(ACTIVE, &[])];
+        let answers = self.run(&requests)?;
+        answers.last().into_iter().flatten().map(policy).collect()
     }
 
     fn find_policy(&mut self, name: &str) -> Result<Option<StoredPolicy>, StoreError> {

@@ -30,6 +30,8 @@ const LOCK_BY_NAME: &str =
 const LOCK_BY_KEY: &str = "SELECT id FROM registered_models WHERE id = $1 FOR UPDATE";
 /// Orders the events of the registry itself.
 const LOCK_REGISTRY: &str = "SELECT pg_advisory_xact_lock(7243395, 0)";
+/// Waits for a transaction that has [`LOCK_REGISTRY`], and makes the next one wait.
+pub(super) const SHARE_REGISTRY: &str = "SELECT pg_advisory_xact_lock_shared(7243395, 0)";
 const HEAD: &str = "SELECT last_event_id, hash FROM model_heads WHERE model_key = $1";
 /// `$1`: the version or 0, `$2`–`$6`: the event, `$7`: the model, `$8`: its last event, `$9`: the hash.
 const APPEND_EVENT: &str = "WITH before AS (SELECT id, ordinal FROM model_events \

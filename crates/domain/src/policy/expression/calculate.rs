@@ -72,12 +72,12 @@ impl<'a> Evaluator<'a, '_> {
             | (Operator::Subtract, Value::Duration(a), Value::Duration(b)) => {
                 a.checked_sub(*b).map(Value::Duration)
             }
-            (Operator::Add, _, _) => match (left.elements(), right.elements()) {
-                (Some(first), Some(second)) if !is_map(left) && !is_map(right) => {
-                    Some(self.joined(&first, &second)?)
+            (Operator::Add, _, _) if !is_map(left) && !is_map(right) => {
+                match (left.elements(), right.elements()) {
+                    (Some(first), Some(second)) => Some(self.joined(&first, &second)?),
+                    _ => return refuse(),
                 }
-                _ => return refuse(),
-            },
+            }
             _ => return refuse(),
         };
         result.map_or_else(|| failed(format!("the result of {} is too large", operator.symbol())), Ok)
@@ -135,7 +135,7 @@ impl<'a> Evaluator<'a, '_> {
                     a == b
                 }
             }
-            _ => match (left.elements(), right.elements()) {
+            _ => match (self.elements(left)?, self.elements(right)?) {
                 (Some(a), Some(b)) if is_map(left) == is_map(right) && a.len() == b.len() => {
                     for index in 0..a.len() {
                         let same = match (a.get(index), b.get(index)) {

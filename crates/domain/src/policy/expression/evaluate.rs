@@ -68,6 +68,9 @@ impl From<String> for Failure {
     }
 }
 
+/// What it takes to compare a missing key with one that is there.
+const SEARCH_STEPS: usize = 8;
+
 pub(super) type Evaluated<'a> = Result<Value<'a>, Failure>;
 
 pub(super) struct Evaluator<'a, 'b> {
@@ -182,7 +185,7 @@ impl<'a> Evaluator<'a, '_> {
             }
             (Value::Map(_) | Value::InputMap(..), found) if is_test => Ok(Value::Bool(found.is_some())),
             (_, Some(value)) => Ok(value),
-            _ => Err(absent(of, &owner, name)),
+            _ => self.absent(of, &owner, name),
         }
     }
 
@@ -190,10 +193,10 @@ impl<'a> Evaluator<'a, '_> {
         let (owner, key) = (self.value(of)?, self.value(key)?);
         match (&owner, &key) {
             (Value::Map(_) | Value::InputMap(..), Value::Text(name)) => {
-                owner.get(name).ok_or_else(|| absent(of, &owner, name))
+                owner.get(name).map_or_else(|| self.absent(of, &owner, name), Ok)
             }
             (Value::List(_) | Value::InputList(..), Value::Int(index)) => {
-                let elements = owner.elements();
+                let elements = self.elements(&owner)?;
                 let count = elements.as_ref().map_or(0, Elements::len);
                 let found = usize::try_from(*index).ok().and_then(|index| elements?.get(index));
                 found.map_or_else(
@@ -203,6 +206,20 @@ impl<'a> Evaluator<'a, '_> {
             }
             _ => failed(format!("{} is {}, which has no {}", path(of), owner.describe(), key.describe())),
         }
+    }
+
+    /// Says that a value lacks a field or key, after paying for the search for a similar key.
+    fn absent(&mut self, of: &Node, owner: &Value<'a>, name: &str) -> Evaluated<'a> {
+        self.budget.spend(owner.key_count().saturating_mul(SEARCH_STEPS))?;
+        failed(match owner {
+            Value::Map(map) => {
+                format!("{} has no {name:?}{}", path(of), suggestion(name, map.keys().map(|key| &**key)))
+            }
+            Value::InputMap(map, _) => {
+                format!("{} has no {name:?}{}", path(of), suggestion(name, map.keys().map(String::as_str)))
+            }
+            other => format!("{} is {}, so it has no {name:?}", path(of), other.describe()),
+        })
     }
 
     /// Evaluates operands until one is `end`, which decides. An operand that failed matters only if none decides.
@@ -219,9 +236,15 @@ impl<'a> Evaluator<'a, '_> {
         failure.map_or(Ok(Value::Bool(!end)), Err)
     }
 
+    /// Returns the elements of a list, or the keys of a map, after paying for the keys, which are copied.
+    pub(super) fn elements<'v>(&mut self, of: &'v Value<'a>) -> Result<Option<Elements<'v, 'a>>, Failure> {
+        self.budget.spend(of.key_count())?;
+        Ok(of.elements())
+    }
+
     fn each(&mut self, each: &'a Loop) -> Evaluated<'a> {
         let over = self.value(&each.over)?;
-        let Some(elements) = over.elements() else {
+        let Some(elements) = self.elements(&over)? else {
             let message = format!(
                 "{} is {}, which {}() can't go through",
                 path(&each.over),
@@ -272,20 +295,6 @@ impl<'a> Evaluator<'a, '_> {
             _ => Value::Bool(self.condition(&each.body)?),
         }))
     }
-}
-
-/// Says that a value lacks a field or key.
-fn absent(of: &Node, owner: &Value<'_>, name: &str) -> Failure {
-    let message = match owner {
-        Value::Map(map) => {
-            format!("{} has no {name:?}{}", path(of), suggestion(name, map.keys().map(|key| &**key)))
-        }
-        Value::InputMap(map, _) => {
-            format!("{} has no {name:?}{}", path(of), suggestion(name, map.keys().map(String::as_str)))
-        }
-        other => format!("{} is {}, so it has no {name:?}", path(of), other.describe()),
-    };
-    Failure::Failed(message)
 }
 
 /// Returns how an error names a part of the expression.

@@ -219,21 +219,28 @@ fn a_wrong_expression_is_refused_with_its_place_and_a_hint() {
 fn hostile_expressions_end_early_and_never_panic() {
     let numbers = format!("[{}]", (0..300).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
     let nested = format!("{numbers}.all(a, {numbers}.all(b, {numbers}.all(c, a + b + c >= 0)))");
-    for text in [
-        nested.as_str(),
-        "[1,2,3,4,5,6,7,8,9].map(a,[1,2,3,4,5,6,7,8,9].map(b,[1,2,3,4,5,6,7,8,9].map(c,[1,2,3,4,5,6,7,8,9].map(d,\
-         [1,2,3,4,5,6,7,8,9].map(e,[1,2,3,4,5,6,7,8,9].map(f,1)))))).size() == 9",
-        &format!("['aaaaaaaa']{}.size() == 1", ".map(a, a + a)".repeat(40)),
-        &format!("[[1, 2]]{}.all(a, a == a)", ".map(a, a + a)".repeat(40)),
-        &format!("[1]{} == [2]", ".map(a, [a, a])".repeat(40)),
-        &format!("[1]{0} == [1]{0}", ".map(a, [a, a])".repeat(40)),
-        &format!("'{}'.matches('(a*)*b')", "a".repeat(3000)),
+    let exhausted = "steps";
+    let nine = "[1,2,3,4,5,6,7,8,9]";
+    let maps = format!(
+        "{}{nine}{}.size() == 9",
+        format!("{nine}.map(a,").repeat(5),
+        ".map(a, a)".to_owned() + &")".repeat(5)
+    );
+    for (text, expected) in [
+        (nested.as_str(), exhausted),
+        (&maps, exhausted),
+        (&format!("['aaaaaaaa']{}.size() == 1", ".map(a, a + a)".repeat(40)), "is longer than 65536"),
+        (&format!("[[1, 2]]{}.all(a, a == a)", ".map(a, a + a)".repeat(40)), exhausted),
+        (&format!("[1]{} == [2]", ".map(a, [a, a])".repeat(40)), "false"),
+        (&format!("[1]{0} == [1]{0}", ".map(a, [a, a])".repeat(40)), exhausted),
+        (&format!("'{}'.matches('(a*)*b')", "a".repeat(3000)), "false"),
     ] {
         let expression = Expression::parse(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-        let start = std::time::Instant::now();
         let mut budget = Budget::default();
-        let result = expression.holds(&inputs(), &mut budget);
-        println!("{} steps in {:?}: {result:.60?}", budget.taken(), start.elapsed());
+        let result =
+            expression.holds(&inputs(), &mut budget).map_or_else(|error| error, |holds| holds.to_string());
+        assert!(result.contains(expected), "{} steps: {result:.80}: {text:.60}", budget.taken());
+        assert_eq!(budget.is_spent(), expected == exhausted, "{} steps: {text:.60}", budget.taken());
     }
     assert!(evaluate(&nested).unwrap_err().contains("steps"));
     // Neither reading nor dropping these may take the stack.
@@ -263,6 +270,28 @@ fn hostile_expressions_end_early_and_never_panic() {
     // Long but flat.
     let flat = format!("true{}", " && true".repeat(500));
     assert_eq!(evaluate(&flat), Ok(true));
+}
+
+#[test]
+fn going_through_the_keys_of_a_map_again_and_again_takes_steps_for_each_key() {
+    let mut inputs = inputs();
+    let suites: Object = (0..20_000).map(|at| (format!("suite-{at}"), json!({"score": 1}))).collect();
+    inputs["candidate"]["scores"] = Value::Object(suites);
+    for (text, expected) in [
+        ("candidate.scores.all(a, candidate.scores.exists(b, true))", None),
+        ("candidate.scores.all(a, candidate.scores == {'a': {'b': 1}})", None),
+        ("candidate.scores.exists(a, candidate.scores[a + 'x'].score > 0)", None),
+        ("candidate.scores.all(a, candidate.scores[a].score == 1)", Some(true)),
+    ] {
+        let mut budget = Budget::default();
+        let result = Expression::parse(text).unwrap().holds(&inputs, &mut budget);
+        match expected {
+            Some(expected) => assert_eq!(result, Ok(expected), "{text}"),
+            None => assert!(result.unwrap_err().contains("steps"), "{text}"),
+        }
+        assert_eq!(budget.is_spent(), expected.is_none(), "{} steps: {text}", budget.taken());
+        assert!(budget.taken() > 100_000, "{} steps: {text}", budget.taken());
+    }
 }
 
 proptest::proptest! {

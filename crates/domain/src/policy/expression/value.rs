@@ -121,7 +121,16 @@ impl<'a> Value<'a> {
         Self::Text(Text::Computed(text.into()))
     }
 
-    /// Returns the elements of a list, or the keys of a map.
+    /// Returns how many keys a map has, and 0 for other values.
+    pub(super) fn key_count(&self) -> usize {
+        match self {
+            Self::Map(map) => map.len(),
+            Self::InputMap(map, _) => map.len(),
+            _ => 0,
+        }
+    }
+
+    /// Returns the elements of a list, or the keys of a map, which it copies.
     pub(super) fn elements(&self) -> Option<Elements<'_, 'a>> {
         Some(match self {
             Self::List(values) => Elements::Values(values),
