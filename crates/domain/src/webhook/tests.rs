@@ -46,13 +46,40 @@ fn a_url_names_a_host_by_http_without_credentials_or_fragment() {
         ("ci.example.org/hook", Some("not a URL")),
         ("https://./", Some("no host")),
         ("https://a:0/", Some("port 0")),
+        ("https://a\"b/", Some("no name")),
+        ("https://a`b/", Some("no name")),
         ("", Some("not a URL")),
     ] {
         let parsed = parse_url(url);
         assert_eq!(parsed.is_ok(), fault.is_none(), "{url}: {parsed:?}");
         assert!(parsed.err().is_none_or(|text| text.contains(fault.unwrap_or_default())), "{url}");
     }
+    for letter in ["x", "ü"] {
+        let count = MAX_URL_BYTES / 2 / letter.len();
+        assert_eq!(
+            parse_url(&format!("https://a/{}", letter.repeat(count))).is_ok(),
+            letter == "x",
+            "{letter}"
+        );
+    }
     assert!(parse_url(&format!("https://a/{}", "x".repeat(MAX_URL_BYTES))).is_err());
+}
+
+#[test]
+fn a_url_is_stored_as_it_can_be_called() {
+    for (given, stored) in [
+        ("https://bücher.example/hook", "https://xn--bcher-kva.example/hook"),
+        (" https://ci.example.org/hook \n", "https://ci.example.org/hook"),
+        ("HTTPS://CI.example.org", "https://ci.example.org/"),
+        ("https://ci.example.org/a b/ü?q=ä b", "https://ci.example.org/a%20b/%C3%BC?q=%C3%A4%20b"),
+        ("https://ci.example.org/hook?x=1", "https://ci.example.org/hook?x=1"),
+    ] {
+        let mut webhook = webhook(&[], None, None);
+        let patch = WebhookPatch { url: Some(given.to_owned()), ..WebhookPatch::default() };
+        assert_eq!(patch.faults(Form::V1), [], "{given:?}");
+        patch.apply(&mut webhook, Timestamp::from_unix_millis(1_769_864_709_300));
+        assert_eq!(webhook.url, stored, "{given:?}");
+    }
 }
 
 #[test]
