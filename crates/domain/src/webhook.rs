@@ -266,17 +266,20 @@ fn check_events(form: Form, events: &[String]) -> Result<(), String> {
         let mut parts = events.iter().map(|event| mlflow::parts(event));
         return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
     }
-    let types = || EventKind::ALL.into_iter().filter(|kind| !kind.is_of_registry()).map(EventKind::as_str);
-    match events.iter().find(|event| !types().any(|known| known == *event)) {
+    let types: Vec<_> =
+        EventKind::ALL.into_iter().filter(|kind| is_delivered(*kind)).map(EventKind::as_str).collect();
+    match events.iter().find(|event| !types.contains(&event.as_str())) {
         None => Ok(()),
-        Some(other) => {
-            let types: Vec<_> = types().collect();
-            Err(format!(
-                "has {other:?}, which is no type of events of models; give some of {}",
-                types.join(", ")
-            ))
-        }
+        Some(other) => Err(format!(
+            "has {other:?}, which is no type of events that webhooks get; give some of {}",
+            types.join(", ")
+        )),
     }
+}
+
+/// Returns true if webhooks get such events: not those of the registry itself, and not those of a purge, which runs while no server does.
+fn is_delivered(kind: EventKind) -> bool {
+    !kind.is_of_registry() && !matches!(kind, EventKind::Purge | EventKind::PurgeModel)
 }
 
 fn parse_glob(text: &str) -> Result<Glob, String> {

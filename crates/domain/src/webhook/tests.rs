@@ -134,6 +134,30 @@ fn each_fault_of_a_change_is_named_by_its_field() {
 }
 
 #[test]
+fn only_events_that_are_delivered_can_be_subscribed_to() {
+    for (event, good) in [
+        ("create", true),
+        ("withdraw_approval", true),
+        ("delete_model", true),
+        ("purge", false),
+        ("purge_model", false),
+        ("set_policy", false),
+        ("delete_policy", false),
+        ("create_key", false),
+        ("rotate_key", false),
+        ("revoke_key", false),
+        ("create_webhook", false),
+        ("unknown", false),
+    ] {
+        let checked = check_events(Form::V1, &["promote".to_owned(), event.to_owned()]);
+        assert_eq!(checked.is_ok(), good, "{event}");
+        let listed = checked.err().unwrap_or_default();
+        assert!(good || listed.contains("give some of create, update, promote,"), "{listed}");
+        assert!(!listed.contains(", purge") && !listed.contains("set_policy,"), "{listed}");
+    }
+}
+
+#[test]
 fn a_new_secret_leaves_the_former_one_valid_for_a_day() {
     let mut changed = webhook(&[], None, None);
     let former = changed.secret.clone().unwrap();
