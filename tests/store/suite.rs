@@ -78,6 +78,7 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         webhooks::what_became_of_a_delivery_is_read_back_and_it_can_be_replayed,
         webhooks::a_receiver_that_is_gone_disables_its_webhook,
         webhooks::a_webhook_is_changed_and_goes_with_its_deliveries,
+        webhooks::a_key_of_some_models_changes_only_webhooks_about_them,
         webhooks::old_deliveries_are_pruned_unless_they_are_pending,
         webhooks::prompts_have_events_of_their_own_in_mlflow,
         search::searches_match_the_evaluation_of_their_filters,

@@ -1,5 +1,7 @@
 //! Webhooks and their deliveries: a part of the suite that every store passes.
 
+use std::collections::BTreeSet;
+
 use model_registry::{
     domain::{
         Draft, Gate, GivenTimes, Grant, LabelReuse, Numbering, Precondition, Principal, Refusal, Status,
@@ -313,6 +315,66 @@ pub fn a_webhook_is_changed_and_goes_with_its_deliveries(store: &mut impl Fixtur
     assert!(matches!(refused, Err(StoreError::Refused(Refusal::Conflict(_)))), "{refused:?}");
 }
 
+pub fn a_key_of_some_models_changes_only_webhooks_about_them(store: &mut impl Fixture) {
+    let about = |model: &str| Some(model.to_owned());
+    create(store, webhook("all"));
+    create(store, Webhook { model: about("team-b/*"), ..webhook("theirs") });
+    create(store, Webhook { model: about("team-a/x*"), ..webhook("ours") });
+    let mut limited = Principal::administrator("bob");
+    limited.grant = Grant::parse(&["webhooks".to_owned()], &["team-a/*".to_owned()], None).unwrap();
+    fn may<T>(result: Result<T, StoreError>) -> bool {
+        match result {
+            Ok(_) => true,
+            Err(StoreError::Refused(Refusal::Forbidden(_))) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let url = || WebhookPatch { url: Some("https://other.example.org/".to_owned()), ..Default::default() };
+    let models = |model: Option<&str>| WebhookPatch {
+        model: Some(model.map(str::to_owned)),
+        ..WebhookPatch::default()
+    };
+    for (uid, patch, allowed) in [
+        ("all", url(), false),
+        ("theirs", url(), false),
+        ("theirs", models(Some("team-a/*")), false),
+        ("ours", models(None), false),
+        ("ours", models(Some("*")), false),
+        ("ours", models(Some("team-b/*")), false),
+        ("ours", models(Some("team-a/*")), true),
+        ("ours", url(), true),
+    ] {
+        let shown = format!("{uid} {patch:?}");
+        let changed = run(store, |store, context| {
+            let context = Context { principal: &limited, ..context.clone() };
+            operations::update_webhook(store, uid, patch, &context)
+        });
+        assert_eq!(may(changed), allowed, "{shown}");
+    }
+    for (model, allowed) in [(None, false), (Some("*"), false), (Some("team-a/y"), true)] {
+        let added = Webhook { model: model.map(str::to_owned), ..webhook("added") };
+        let created = run(store, |store, context| {
+            let context = Context { principal: &limited, ..context.clone() };
+            operations::create_webhook(store, &added, &context)
+        });
+        assert_eq!(may(created), allowed, "{model:?}");
+    }
+    for (uid, allowed) in [("all", false), ("theirs", false), ("ours", true)] {
+        let replayed = run(store, |store, context| {
+            let context = Context { principal: &limited, ..context.clone() };
+            operations::replay_deliveries(store, uid, &Replay::Since(0), &context)
+        });
+        assert_eq!(may(replayed), allowed, "{uid}");
+        let deleted = run(store, |store, context| {
+            let context = Context { principal: &limited, ..context.clone() };
+            operations::delete_webhook(store, uid, &context)
+        });
+        assert_eq!(may(deleted), allowed, "{uid}");
+    }
+    let left: Vec<_> = store.reader().webhooks().unwrap().into_iter().map(|webhook| webhook.uid).collect();
+    assert_eq!(left, ["added", "theirs", "all"]);
+}
+
 pub fn old_deliveries_are_pruned_unless_they_are_pending(store: &mut impl Fixture) {
     let id = create(store, webhook("w"));
     for model in ["delivered", "parked", "pending"] {
@@ -380,6 +442,17 @@ pub fn prompts_have_events_of_their_own_in_mlflow(store: &mut impl Fixture) {
             "p prompt_tag.set",
         ]
     );
+    let tags = [("t", None), ("u", Some("x")), ("v", Some("y"))];
+    let tags = tags.map(|(key, value): (_, Option<&str>)| (key.to_owned(), value.map(str::to_owned)));
+    let patch = ModelPatch { tags: tags.into(), ..ModelPatch::default() };
+    run(store, |store, context| {
+        operations::update_model(store, "p", &patch, &Precondition::default(), context)
+    })
+    .unwrap();
+    let of_one_event = all(store, id).split_off(9);
+    assert!(of_one_event.iter().all(|kept| kept.event == of_one_event[0].event));
+    let ids: BTreeSet<_> = of_one_event.iter().map(|kept| kept.message(Form::Mlflow).id).collect();
+    assert_eq!((of_one_event.len(), ids.len()), (3, 3), "{ids:?}");
     let created = all(store, id).remove(2).message(Form::Mlflow);
     assert_eq!(
         created.body,

@@ -184,7 +184,7 @@ impl WebhookPatch {
         let Webhook { name, description, url, events, model, filter, .. } = webhook;
         replace(name, self.name);
         replace(description, self.description);
-        replace(url, self.url);
+        replace(url, self.url.map(|text| parse_url(&text).map_or(text, String::from)));
         replace(events, self.events);
         replace(model, self.model);
         replace(filter, self.filter);
@@ -215,7 +215,7 @@ fn replace<T>(field: &mut T, value: Option<T>) {
     }
 }
 
-/// Returns the URL of a receiver.
+/// Returns the URL of a receiver. Its text is the one to call: `Url` reads spellings that no request can have, such as spaces at the end.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -225,6 +225,12 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     }
     let url = Url::parse(text)
         .map_err(|error| format!("is not a URL ({error}); give one like https://ci.example.org/hook"))?;
+    if url.as_str().len() > MAX_URL_BYTES {
+        return Err(format!(
+            "has {} bytes once it is encoded, and at most {MAX_URL_BYTES} are allowed",
+            url.as_str().len()
+        ));
+    }
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!(
             "has the scheme {:?}; give a URL that begins with https:// or http://",
@@ -243,6 +249,13 @@ pub fn parse_url(text: &str) -> Result<Url, String> {
     match url.host() {
         None => Err("has no host".to_owned()),
         Some(Host::Domain(host)) if host.trim_matches('.').is_empty() => Err("has no host".to_owned()),
+        Some(Host::Domain(host))
+            if !host.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c)) =>
+        {
+            Err(format!(
+                "has the host {host:?}, which is no name; only letters, digits, - _ and . are allowed"
+            ))
+        }
         Some(_) if url.port() == Some(0) => Err("has the port 0; give another one".to_owned()),
         Some(_) => Ok(url),
     }
@@ -253,17 +266,20 @@ fn check_events(form: Form, events: &[String]) -> Result<(), String> {
         let mut parts = events.iter().map(|event| mlflow::parts(event));
         return parts.try_for_each(|(entity, action)| mlflow::parse_event(entity, action).map(drop));
     }
-    let types = || EventKind::ALL.into_iter().filter(|kind| !kind.is_of_registry()).map(EventKind::as_str);
-    match events.iter().find(|event| !types().any(|known| known == *event)) {
+    let types: Vec<_> =
+        EventKind::ALL.into_iter().filter(|kind| is_delivered(*kind)).map(EventKind::as_str).collect();
+    match events.iter().find(|event| !types.contains(&event.as_str())) {
         None => Ok(()),
-        Some(other) => {
-            let types: Vec<_> = types().collect();
-            Err(format!(
-                "has {other:?}, which is no type of events of models; give some of {}",
-                types.join(", ")
-            ))
-        }
+        Some(other) => Err(format!(
+            "has {other:?}, which is no type of events that webhooks get; give some of {}",
+            types.join(", ")
+        )),
     }
+}
+
+/// Returns true if webhooks get such events: not those of the registry itself, and not those of a purge, which runs while no server does.
+fn is_delivered(kind: EventKind) -> bool {
+    !kind.is_of_registry() && !matches!(kind, EventKind::Purge | EventKind::PurgeModel)
 }
 
 fn parse_glob(text: &str) -> Result<Glob, String> {

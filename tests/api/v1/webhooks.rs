@@ -452,6 +452,7 @@ fn bodies_are_read_strictly() {
         (json!({"events": "promote"}), &["events"]),
         (json!({"events": [1]}), &["events"]),
         (json!({"events": ["create_key"]}), &["events"]),
+        (json!({"events": ["purge"]}), &["events"]),
         (json!({"filter": "status ="}), &["filter"]),
         (json!({"filter": "alias = 'a'"}), &["filter"]),
         (json!({"model": ""}), &["model"]),

@@ -113,15 +113,21 @@ impl Delivery {
     /// Deliveries on a page by default, and at most.
     pub const LIMITS: (i64, i64) = (100, 500);
 
-    /// Returns what is sent. With the time in it, an id means one event even in a registry that was restored from a backup.
+    /// Returns what is sent. With the time in it, an id means one event even in a registry that was restored from a backup. In
+    /// MLflow's form an event can be several messages, so there the id is the one of the delivery.
     #[must_use]
     pub fn message(&self, form: Form) -> Message {
         let time = Timestamp::from_unix_millis(self.created_ms);
-        let body = match form {
-            Form::V1 => payload::body(&self.event_type, time, Some(self.event), &self.data),
-            Form::Mlflow => super::mlflow::body(&self.event_type, time, &self.data),
+        let (of, body) = match form {
+            Form::V1 => (
+                format!("evt_{}", self.event),
+                payload::body(&self.event_type, time, Some(self.event), &self.data),
+            ),
+            Form::Mlflow => {
+                (format!("dlv_{}", self.id), super::mlflow::body(&self.event_type, time, &self.data))
+            }
         };
-        Message { id: format!("evt_{}_{}", self.event, self.created_ms), body }
+        Message { id: format!("{of}_{}", self.created_ms), body }
     }
 
     /// Returns the delivery after an attempt. `random` is between 0 and 1.
@@ -244,10 +250,12 @@ mod tests {
 
     #[test]
     fn a_message_has_the_same_id_in_each_attempt() {
+        for (form, id) in [(Form::V1, "evt_7_1769864709250"), (Form::Mlflow, "dlv_1_1769864709250")] {
+            let first = delivery().message(form);
+            assert_eq!(first, delivery().after(attempt(0, None), 1, 0.0).message(form));
+            assert_eq!(first.id, id);
+        }
         let first = delivery().message(Form::V1);
-        let again = delivery().after(attempt(0, None), 1, 0.0).message(Form::V1);
-        assert_eq!(first, again);
-        assert_eq!(first.id, "evt_7_1769864709250");
         assert_eq!(
             first.body,
             r#"{"type":"create","timestamp":"2026-01-31T13:05:09.250Z","data":{"id":7,"model":"m"}}"#

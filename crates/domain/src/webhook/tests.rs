@@ -46,13 +46,40 @@ fn a_url_names_a_host_by_http_without_credentials_or_fragment() {
         ("ci.example.org/hook", Some("not a URL")),
         ("https://./", Some("no host")),
         ("https://a:0/", Some("port 0")),
+        ("https://a\"b/", Some("no name")),
+        ("https://a`b/", Some("no name")),
         ("", Some("not a URL")),
     ] {
         let parsed = parse_url(url);
         assert_eq!(parsed.is_ok(), fault.is_none(), "{url}: {parsed:?}");
         assert!(parsed.err().is_none_or(|text| text.contains(fault.unwrap_or_default())), "{url}");
     }
+    for letter in ["x", "ü"] {
+        let count = MAX_URL_BYTES / 2 / letter.len();
+        assert_eq!(
+            parse_url(&format!("https://a/{}", letter.repeat(count))).is_ok(),
+            letter == "x",
+            "{letter}"
+        );
+    }
     assert!(parse_url(&format!("https://a/{}", "x".repeat(MAX_URL_BYTES))).is_err());
+}
+
+#[test]
+fn a_url_is_stored_as_it_can_be_called() {
+    for (given, stored) in [
+        ("https://bücher.example/hook", "https://xn--bcher-kva.example/hook"),
+        (" https://ci.example.org/hook \n", "https://ci.example.org/hook"),
+        ("HTTPS://CI.example.org", "https://ci.example.org/"),
+        ("https://ci.example.org/a b/ü?q=ä b", "https://ci.example.org/a%20b/%C3%BC?q=%C3%A4%20b"),
+        ("https://ci.example.org/hook?x=1", "https://ci.example.org/hook?x=1"),
+    ] {
+        let mut webhook = webhook(&[], None, None);
+        let patch = WebhookPatch { url: Some(given.to_owned()), ..WebhookPatch::default() };
+        assert_eq!(patch.faults(Form::V1), [], "{given:?}");
+        patch.apply(&mut webhook, Timestamp::from_unix_millis(1_769_864_709_300));
+        assert_eq!(webhook.url, stored, "{given:?}");
+    }
 }
 
 #[test]
@@ -104,6 +131,30 @@ fn each_fault_of_a_change_is_named_by_its_field() {
     let fields: Vec<_> = patch.faults(Form::V1).into_iter().map(|(field, _)| field).collect();
     assert_eq!(fields, ["name", "url", "events", "model", "filter", "secret"]);
     assert_eq!(WebhookPatch::default().faults(Form::V1), []);
+}
+
+#[test]
+fn only_events_that_are_delivered_can_be_subscribed_to() {
+    for (event, good) in [
+        ("create", true),
+        ("withdraw_approval", true),
+        ("delete_model", true),
+        ("purge", false),
+        ("purge_model", false),
+        ("set_policy", false),
+        ("delete_policy", false),
+        ("create_key", false),
+        ("rotate_key", false),
+        ("revoke_key", false),
+        ("create_webhook", false),
+        ("unknown", false),
+    ] {
+        let checked = check_events(Form::V1, &["promote".to_owned(), event.to_owned()]);
+        assert_eq!(checked.is_ok(), good, "{event}");
+        let listed = checked.err().unwrap_or_default();
+        assert!(good || listed.contains("give some of create, update, promote,"), "{listed}");
+        assert!(!listed.contains(", purge") && !listed.contains("set_policy,"), "{listed}");
+    }
 }
 
 #[test]

@@ -106,7 +106,7 @@ pub fn create_webhook(
     webhook: &Webhook,
     context: &Context<'_>,
 ) -> Result<(), StoreError> {
-    context.principal.require(&Scope::Webhooks, None)?;
+    require(webhook, context)?;
     if store.count_webhooks()? >= MAX_WEBHOOKS {
         return Err(Refusal::Conflict(format!(
             "the registry has {MAX_WEBHOOKS} webhooks, and more would slow down its writes; delete one first"
@@ -130,6 +130,7 @@ pub fn update_webhook(
     let before = load_webhook(store, uid, context)?;
     let mut webhook = before.clone();
     patch.apply(&mut webhook, context.now);
+    require(&webhook, context)?;
     let Some(event) = before.changed_to(&webhook) else { return Ok(before) };
     store.save_webhook(&webhook)?;
     append(store, &event, context.actor, context.now)?;
@@ -195,7 +196,14 @@ pub fn replay_deliveries(
 /// Returns a webhook that the caller may change.
 fn load_webhook(store: &mut dyn WriteStore, uid: &str, context: &Context<'_>) -> Result<Webhook, StoreError> {
     context.principal.require(&Scope::Webhooks, None)?;
-    Ok(store.find_webhook(uid)?.ok_or_else(|| Webhook::missing(uid))?)
+    let webhook = store.find_webhook(uid)?.ok_or_else(|| Webhook::missing(uid))?;
+    require(&webhook, context)?;
+    Ok(webhook)
+}
+
+/// Checks that the caller may change all models whose events a webhook gets.
+fn require(webhook: &Webhook, context: &Context<'_>) -> Result<(), Refusal> {
+    context.require(&Scope::Webhooks, webhook.model.as_deref().unwrap_or("*"))
 }
 
 fn append(

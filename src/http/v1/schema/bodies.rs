@@ -335,7 +335,7 @@ pub(in crate::http::v1) struct WebhookChanges {
     status: String,
 }
 
-/// A type of events of a version or a model.
+/// A type of events that webhooks get.
 #[derive(ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http::v1) enum EventTypeName {
@@ -348,7 +348,6 @@ pub(in crate::http::v1) enum EventTypeName {
     SetTag,
     DeleteTag,
     Restore,
-    Purge,
     SetAlias,
     DeleteAlias,
     CreateModel,
@@ -356,7 +355,6 @@ pub(in crate::http::v1) enum EventTypeName {
     RenameModel,
     DeleteModel,
     RestoreModel,
-    PurgeModel,
     Approve,
     RequestApproval,
     WithdrawApproval,
