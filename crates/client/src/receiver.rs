@@ -107,8 +107,11 @@ impl Receivers {
         let (status, error, body) = match answer {
             Ok((status, body)) => {
                 let body = shortened(body);
-                let error =
-                    if (200..300).contains(&status) || body.is_empty() { None } else { Some(body.clone()) };
+                let error = match status {
+                    200..300 => None,
+                    300..400 => Some("it redirects, which is not followed; give the final URL".to_owned()),
+                    _ => Some(body.clone()).filter(|body| !body.is_empty()),
+                };
                 (Some(status), error, body)
             }
             Err(error) => (None, Some(shortened(reason(&error))), String::new()),
@@ -145,6 +148,15 @@ fn reason(error: &ureq::Error) -> String {
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             "connection refused".to_owned()
         }
+        ureq::Error::Io(error) => match error.to_string() {
+            // What the resolver, the HTTP client and its TLS say.
+            text if text.contains("lookup address") => "its name has no address".to_owned(),
+            text if text.contains("Peer disconnected") => "the connection ended before an answer".to_owned(),
+            text if text.contains("InvalidContentType") => {
+                "it does not speak TLS; correct the port, or write http://".to_owned()
+            }
+            text => text,
+        },
         error => error.to_string(),
     }
 }

@@ -21,10 +21,7 @@ pub(super) fn summary(event: &Value) -> String {
             let reason = text("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();
             format!("{from} → {to}{reason}")
         }),
-        Some("update" | "update_model") => payload
-            .get("updated_fields")
-            .and_then(Value::as_array)
-            .map(|fields| fields.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Some("update" | "update_model") => updated(payload),
         Some("eval") => {
             text("suite").zip(payload.get("metrics").and_then(Value::as_object)).map(|(suite, metrics)| {
                 let scores = metrics.iter().take(MAX_SCORES);
@@ -43,6 +40,18 @@ pub(super) fn summary(event: &Value) -> String {
         Some("delete_alias") => {
             text("alias").zip(text("version")).map(|(alias, label)| format!("{alias}, was {label}"))
         }
+        Some("create_key" | "rotate_key" | "revoke_key" | "create_webhook" | "delete_webhook") => {
+            text("name").map(str::to_owned)
+        }
+        Some("update_webhook") => {
+            text("name").zip(updated(payload)).map(|(name, fields)| format!("{name}: {fields}"))
+        }
+        Some("set_policy" | "delete_policy") => text("name")
+            .zip(payload.get("version").and_then(Value::as_i64))
+            .map(|(name, version)| format!("{name}, version {version}")),
+        Some("approve" | "request_approval" | "withdraw_approval") => {
+            text("version").zip(text("target")).map(|(label, target)| format!("{label} for {target}"))
+        }
         Some("set_tag") => text("key").zip(text("value")).map(|(key, value)| format!("{key}={value}")),
         Some("delete_tag") => text("key").map(str::to_owned),
         Some("rename_model") => {
@@ -52,6 +61,12 @@ pub(super) fn summary(event: &Value) -> String {
         _ => None,
     };
     summary.unwrap_or_else(|| plain(payload))
+}
+
+/// Returns the names of the fields that an update changed.
+fn updated(payload: &Value) -> Option<String> {
+    let fields = payload.get("updated_fields")?.as_array()?;
+    Some(fields.iter().map(plain).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
@@ -81,6 +96,10 @@ mod tests {
             ("delete_alias", json!({"alias": "champion", "version": "v2"}), "champion, was v2"),
             ("set_tag", json!({"key": "team", "value": "nlp"}), "team=nlp"),
             ("delete_tag", json!({"key": "team", "value": null}), "team"),
+            ("create_key", json!({"scopes": ["read"], "models": [], "id": 3, "name": "ci"}), "ci"),
+            ("update_webhook", json!({"name": "w", "updated_fields": ["url", "secret"]}), "w: url, secret"),
+            ("set_policy", json!({"name": "quality", "version": 2}), "quality, version 2"),
+            ("approve", json!({"name": "m", "version": "v2", "target": "production"}), "v2 for production"),
             ("rename_model", json!({"name": "m"}), r#"{"name":"m"}"#),
         ] {
             assert_eq!(summary(&json!({"event_type": kind, "payload": payload})), expected, "{kind}");

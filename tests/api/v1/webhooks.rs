@@ -234,6 +234,7 @@ fn a_receiver_that_never_answers_or_answers_nonsense_holds_back_no_other() {
     };
     let redirected = last(&redirect);
     assert_eq!((&redirected["status"], &redirected["state"]), (&json!(302), &json!("pending")));
+    assert!(redirected["error"].as_str().unwrap().starts_with("it redirects"), "{redirected}");
     assert!(target.received().is_empty(), "a redirect is not followed");
     assert_eq!(last(&refused)["error"], "connection refused");
     assert_eq!((&last(&hang_up)["status"], seen.load(Ordering::SeqCst) > 1), (&Value::Null, true));
