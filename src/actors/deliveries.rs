@@ -41,7 +41,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How often deliveries are looked for that are due again, and if none are pending.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const IDLE_INTERVAL: Duration = Duration::from_secs(15);
-/// How often old deliveries are deleted.
+/// How often old deliveries are deleted, from the start on.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// The pause before what became of deliveries is written again, after a failure.
 const WRITE_PAUSE: Duration = Duration::from_millis(500);
@@ -155,7 +155,7 @@ impl Dispatcher {
     fn run(self) {
         let shared = &self.shared;
         let retry = RETRY_INTERVAL.min(Duration::from_millis(shared.first_pause_ms.max(10)));
-        let mut pruned = Instant::now();
+        let mut pruned: Option<Instant> = None;
         while !shared.is_closing() {
             let has_pending = match self.dispatch() {
                 Ok(has_pending) => has_pending,
@@ -165,8 +165,8 @@ impl Dispatcher {
                     true
                 }
             };
-            if pruned.elapsed() > PRUNE_INTERVAL {
-                pruned = Instant::now();
+            if pruned.is_none_or(|at| at.elapsed() > PRUNE_INTERVAL) {
+                pruned = Some(Instant::now());
                 if let Err(error) = shared.prune() {
                     tracing::warn!(%error, "old deliveries to webhooks could not be deleted");
                 }

@@ -77,6 +77,8 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         webhooks::a_claim_ends_and_another_server_takes_it_over,
         webhooks::what_became_of_a_delivery_is_read_back_and_it_can_be_replayed,
         webhooks::a_receiver_that_is_gone_disables_its_webhook,
+        webhooks::pending_deliveries_of_a_disabled_webhook_are_parked_until_a_replay,
+        webhooks::pruning_finds_what_was_added_while_a_webhook_was_disabled_or_deleted,
         webhooks::a_webhook_is_changed_and_goes_with_its_deliveries,
         webhooks::a_key_of_some_models_changes_only_webhooks_about_them,
         webhooks::old_deliveries_are_pruned_unless_they_are_pending,

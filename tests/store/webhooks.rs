@@ -9,7 +9,10 @@ use model_registry::{
         model::ModelPatch,
         webhook::{
             Form, Webhook, WebhookPatch,
-            delivery::{Attempt, Claim, Delivery, DeliveryState, KEEP_DELIVERED_MS, KEEP_PARKED_MS, Replay},
+            delivery::{
+                Attempt, Claim, Delivery, DeliveryDraft, DeliveryState, KEEP_DELIVERED_MS, KEEP_PARKED_MS,
+                Replay,
+            },
             secret::Secret,
         },
     },
@@ -277,6 +280,9 @@ pub fn a_receiver_that_is_gone_disables_its_webhook(store: &mut impl Fixture) {
     assert_eq!(store.reader().last_registry_event().unwrap(), event, "it is disabled once");
     let disabled = store.reader().webhooks().unwrap().remove(0);
     assert_eq!((disabled.is_active, disabled.disabled_because.as_deref()), (false, Some("it answered 410")));
+    let parked = all(store, id).remove(0);
+    assert_eq!((parked.state, parked.error()), (DeliveryState::Parked, Some("the webhook was disabled")));
+    assert_eq!(parked.last.and_then(|last| last.status), Some(410));
     register(store, "m", "2");
     assert_eq!(types(store, id), ["m create"]);
     assert_eq!(store.reader().due_webhooks(&|| i64::MAX, 9).unwrap(), []);
@@ -284,6 +290,51 @@ pub fn a_receiver_that_is_gone_disables_its_webhook(store: &mut impl Fixture) {
     let refused =
         run(store, |store, context| operations::replay_deliveries(store, "w", &Replay::Since(0), context));
     assert!(matches!(refused, Err(StoreError::Refused(Refusal::Conflict(_)))), "{refused:?}");
+}
+
+pub fn pending_deliveries_of_a_disabled_webhook_are_parked_until_a_replay(store: &mut impl Fixture) {
+    let (id, other) = (create(store, webhook("w")), create(store, webhook("x")));
+    for label in ["1", "2", "3"] {
+        register(store, "m", label);
+    }
+    let claimed = claim(store, id, NOW).unwrap();
+    finish(store, &[answered(&claimed.deliveries[0], 200)]);
+    let set = |store: &mut _, is_active: bool| {
+        let patch = WebhookPatch { is_active: Some(is_active), ..WebhookPatch::default() };
+        run(store, |store, context| operations::update_webhook(store, "w", patch, context)).unwrap();
+    };
+    let states = |store: &mut _, webhook: i64| {
+        all(store, webhook).into_iter().map(|kept| kept.state.as_str()).collect::<Vec<_>>()
+    };
+    set(store, false);
+    assert_eq!(states(store, id), ["delivered", "parked", "parked"]);
+    assert_eq!(states(store, other), ["pending"; 3]);
+    assert_eq!(all(store, id)[2].error(), Some("the webhook was disabled"));
+    set(store, true);
+    assert_eq!(claim(store, id, i64::MAX - 30_000), None, "nothing goes out by itself");
+    let replay = |store: &mut dyn WriteStore, context: &Context<'_>| {
+        operations::replay_deliveries(store, "w", &Replay::Event(claimed.deliveries[1].event), context)
+    };
+    assert_eq!(run(store, replay).unwrap(), 1);
+    assert_eq!(states(store, id), ["delivered", "pending", "parked"]);
+}
+
+pub fn pruning_finds_what_was_added_while_a_webhook_was_disabled_or_deleted(store: &mut impl Fixture) {
+    let (id, off) =
+        (create(store, webhook("w")), create(store, Webhook { is_active: false, ..webhook("off") }));
+    register(store, "m", "1");
+    let kept = all(store, id).remove(0);
+    let draft = |webhook: i64| DeliveryDraft {
+        webhook,
+        model_name: kept.model_name.clone(),
+        event_type: kept.event_type.clone(),
+        data: kept.data.clone(),
+    };
+    store.write(|store| store.add_deliveries(kept.model, &[draft(off), draft(999)], NOW)).unwrap();
+    assert_eq!((all(store, off).len(), all(store, 999).len()), (1, 1));
+    assert_eq!(store.write(|store| store.prune_deliveries(NOW, 0)).unwrap(), None);
+    assert_eq!(all(store, off)[0].state, DeliveryState::Parked);
+    assert_eq!((all(store, 999), all(store, id)), (Vec::new(), vec![kept]));
 }
 
 pub fn a_webhook_is_changed_and_goes_with_its_deliveries(store: &mut impl Fixture) {

@@ -4,14 +4,15 @@
 //! order of their ids; the first that is pending decides when. A server claims it for a while (its lease) and sends it and those
 //! behind it; if the server dies, they are due again after that. This module must not know how deliveries are sent.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use registry_domain::{
     Cursor, ModelKey, Page,
     webhook::{
         Subscription, Webhook, WebhookId,
         delivery::{
-            Attempt, Claim, Delivery, DeliveryDraft, DeliveryState, KEEP_DELIVERED_MS, KEEP_PARKED_MS, Replay,
+            Attempt, Claim, DISABLED, Delivery, DeliveryDraft, DeliveryState, KEEP_DELIVERED_MS,
+            KEEP_PARKED_MS, Replay,
         },
     },
 };
@@ -72,6 +73,9 @@ pub(crate) const RELEASE: &str =
 /// No parameter is null, whose type PostgreSQL would not know.
 const FINISH: &str = "UPDATE webhook_deliveries SET state = $1, due_ms = $2, attempts = $3, attempted_ms = nullif($4, 0), \
     status = nullif($5, 0), latency_ms = $6, error = nullif($7, ''), claimed = 0 WHERE id = $8 AND state = 'pending'";
+/// What is being sent counts as parked too.
+const PARK: &str = "UPDATE webhook_deliveries SET state = 'parked', claimed = 0, error = $1 \
+    WHERE webhook_id = $2 AND state = 'pending'";
 const REPLAY_EVENT: &str = "UPDATE webhook_deliveries \
     SET state = 'pending', attempts = 0, queued_ms = $1, due_ms = $1 \
     WHERE webhook_id = $2 AND event_id = $3 AND claimed = 0 RETURNING id";
@@ -79,8 +83,9 @@ const REPLAY_SINCE: &str = "UPDATE webhook_deliveries \
     SET state = 'pending', attempts = 0, queued_ms = $1, due_ms = $1 \
     WHERE webhook_id = $2 AND created_ms >= $3 AND claimed = 0 RETURNING id";
 const OLDEST: &str =
-    "SELECT id, state, created_ms FROM webhook_deliveries WHERE id > $1 ORDER BY id LIMIT $2";
+    "SELECT id, state, created_ms, webhook_id FROM webhook_deliveries WHERE id > $1 ORDER BY id LIMIT $2";
 const PRUNE: &str = "DELETE FROM webhook_deliveries WHERE id = $1 AND state <> 'pending'";
+const PRUNE_LOST: &str = "DELETE FROM webhook_deliveries WHERE id = $1";
 const COUNT_PENDING: &str = "SELECT count(*) FROM webhook_deliveries WHERE state = 'pending'";
 
 /// A connection that runs SQL which both databases understand. Its parameters are numbered in the order in which they first occur.
@@ -153,7 +158,7 @@ pub trait WriteWebhooks {
     fn find_webhook(&mut self, uid: &str) -> Result<Option<Webhook>, StoreError>;
     /// Returns how many webhooks there are.
     fn count_webhooks(&mut self) -> Result<usize, StoreError>;
-    /// Writes a webhook; a new one has the id 0.
+    /// Writes a webhook; a new one has the id 0. If it is disabled, its pending deliveries are parked.
     fn save_webhook(&mut self, webhook: &Webhook) -> Result<(), StoreError>;
     /// Deletes a webhook and its deliveries.
     fn delete_webhook(&mut self, id: WebhookId) -> Result<(), StoreError>;
@@ -180,7 +185,8 @@ pub trait WriteWebhooks {
         replay: &Replay,
         now_ms: i64,
     ) -> Result<u64, StoreError>;
-    /// Deletes old deliveries among those after `after`. Returns where to go on, if there may be more.
+    /// Deletes old deliveries among those after `after`, and those whose webhook is deleted. Returns where to go on, if there may be
+    /// more. The first step parks pending deliveries of disabled webhooks: other servers may have added some while that happened.
     fn prune_deliveries(&mut self, now_ms: i64, after: i64) -> Result<Option<i64>, StoreError>;
 }
 
@@ -263,6 +269,9 @@ impl<S: Changes> WriteWebhooks for S {
             self.change(INSERT, &[Value::Text(webhook.uid.clone()), definition])?;
         } else {
             self.change(UPDATE, &[definition, Value::Integer(webhook.id)])?;
+            if !webhook.is_active {
+                park(self, webhook.id)?;
+            }
         }
         self.subscriptions_changed()
     }
@@ -353,8 +362,21 @@ impl<S: Changes> WriteWebhooks for S {
     }
 
     fn prune_deliveries(&mut self, now_ms: i64, after: i64) -> Result<Option<i64>, StoreError> {
+        let mut is_disabled = HashMap::new();
+        for row in self.rows(ALL, &[])? {
+            is_disabled.insert(integer(&row, 0), webhook(row).is_ok_and(|webhook| !webhook.is_active));
+        }
+        if after == 0 {
+            for (id, _) in is_disabled.iter().filter(|(_, is_disabled)| **is_disabled) {
+                park(self, *id)?;
+            }
+        }
         let rows = self.rows(OLDEST, &[Value::Integer(after), Value::Integer(PRUNED)])?;
         for row in &rows {
+            if !is_disabled.contains_key(&integer(row, 3)) {
+                self.change_later(PRUNE_LOST, &[Value::Integer(integer(row, 0))])?;
+                continue;
+            }
             let keep_ms = match text(row, 1) {
                 "delivered" => KEEP_DELIVERED_MS,
                 "parked" => KEEP_PARKED_MS,
@@ -368,6 +390,11 @@ impl<S: Changes> WriteWebhooks for S {
         let last = rows.last().filter(|last| integer(last, 2) < now_ms - KEEP_DELIVERED_MS);
         Ok(last.map(|last| integer(last, 0)))
     }
+}
+
+/// Parks the pending deliveries of a webhook that is disabled.
+fn park(store: &mut impl Changes, id: WebhookId) -> Result<(), StoreError> {
+    store.change_later(PARK, &[Value::Text(DISABLED.to_owned()), Value::Integer(id)])
 }
 
 fn webhook(row: Row) -> Result<Webhook, StoreError> {

@@ -271,7 +271,7 @@ pub(in crate::http) fn write_delivery(out: &mut Vec<u8>, delivery: &Delivery, fo
     object.field("attempted_at", last.map(|last| time(last.at_ms)));
     object.field("status", last.and_then(|last| last.status));
     object.field("latency_ms", last.map(|last| last.latency_ms));
-    object.field("error", last.and_then(|last| last.error.as_deref()));
+    object.field("error", delivery.error());
     object.end();
 }
 

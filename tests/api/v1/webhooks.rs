@@ -305,11 +305,13 @@ fn an_answer_of_410_disables_the_webhook_until_it_is_enabled_again() {
     });
     assert_eq!(disabled["disabled_because"], "its receiver answered 410 Gone");
     app.add("m", "2");
-    assert_eq!(deliveries(&app, &webhook).len(), 1);
-    let replay = app.v1("POST", &format!("{}/replay", path(&webhook)), json!({"since": "2026-01-01"}));
-    assert!(replay.error(409, "conflict").contains("enable it first"));
+    let parked = wait_for_states(&app, &webhook, &["parked"]).remove(0);
+    assert_eq!((&parked["status"], &parked["error"]), (&json!(410), &json!("the webhook was disabled")));
+    let replay = || app.v1("POST", &format!("{}/replay", path(&webhook)), json!({"event": parked["event"]}));
+    assert!(replay().error(409, "conflict").contains("enable it first"));
     let enabled = app.v1("PATCH", &path(&webhook), json!({"status": "active"})).ok();
     assert_eq!((&enabled["status"], &enabled["disabled_because"]), (&json!("active"), &Value::Null));
+    assert_eq!(replay().ok(), json!({"replayed": 1}));
     receiver.wait_for(2);
     app.v1("DELETE", &path(&webhook), Value::Null).ok();
     app.get(&path(&webhook)).error(404, "not_found");

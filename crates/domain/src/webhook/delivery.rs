@@ -14,6 +14,8 @@ pub const KEEP_DELIVERED_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 pub const KEEP_PARKED_MS: i64 = 30 * 24 * 60 * 60 * 1_000;
 /// How much of an answer or an error is kept, in bytes.
 pub const MAX_KEPT_BYTES: usize = 300;
+/// Why a delivery is parked that was pending when its webhook was disabled.
+pub const DISABLED: &str = "the webhook was disabled";
 
 text_enum! {
     /// What became of a delivery.
@@ -22,7 +24,7 @@ text_enum! {
         Pending = "pending",
         /// The receiver has it.
         Delivered = "delivered",
-        /// All attempts failed; a replay begins again.
+        /// All attempts failed, or its webhook was disabled; a replay begins again.
         Parked = "parked",
     }
 }
@@ -128,6 +130,15 @@ impl Delivery {
             }
         };
         Message { id: format!("{of}_{}", self.created_ms), body }
+    }
+
+    /// Returns why the last attempt failed, or why there was none.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        match &self.last {
+            Some(last) => last.error.as_deref(),
+            None => (self.state == DeliveryState::Parked).then_some(DISABLED),
+        }
     }
 
     /// Returns the delivery after an attempt. `random` is between 0 and 1.

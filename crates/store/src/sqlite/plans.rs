@@ -202,6 +202,10 @@ fn no_statement_of_the_operations_or_the_readers_scans_a_table_that_grows() {
         ),
         ("SELECT count(*), max(number)", "idx_deleted_models_number (model_key=?)"),
         ("WITH RECURSIVE lanes", "idx_webhook_deliveries_pending (webhook_id=? AND model_key=?)"),
+        (
+            "UPDATE webhook_deliveries SET state = 'pending'",
+            "idx_webhook_deliveries_event (webhook_id=? AND event_id=?)",
+        ),
         ("INSERT INTO backdated_models SELECT ?1, ?2 WHERE ?2", "models USING INTEGER PRIMARY KEY (rowid<?)"),
     ] {
         let found: Vec<_> = plans.iter().filter(|(sql, _)| sql.starts_with(statement)).collect();

@@ -321,3 +321,4 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX idx_webhook_deliveries_pending ON webhook_deliveries (webhook_id, model_key, id) WHERE state = 'pending';
 CREATE INDEX idx_webhook_deliveries_webhook ON webhook_deliveries (webhook_id, id);
+CREATE INDEX idx_webhook_deliveries_event ON webhook_deliveries (webhook_id, event_id);

@@ -211,7 +211,7 @@ pub(in super::super) use step_key;
 /// The unique ones guard a rule: a name has one production version, it is given to one model unless the others are deleted,
 /// a number to one version of its model, an alias to one version at a time, and a name to one API key that is not revoked. Rows
 /// that another tool adds have no number until the next upgrade; a statement that reads along that index says `number > 0`.
-pub(super) const INDEXES: [Index; 26] = [
+pub(super) const INDEXES: [Index; 27] = [
     Index::unique("idx_models_one_production", "models (name) WHERE status = 'production'"),
     Index::unique("idx_registered_models_name", "registered_models (name) WHERE deleted_at IS NULL"),
     Index::unique("idx_models_number", "models (model_key, number) WHERE number > 0"),
@@ -248,6 +248,7 @@ pub(super) const INDEXES: [Index; 26] = [
         "webhook_deliveries (webhook_id, model_key, id) WHERE state = 'pending'",
     ),
     Index::of("idx_webhook_deliveries_webhook", "webhook_deliveries (webhook_id, id)"),
+    Index::of("idx_webhook_deliveries_event", "webhook_deliveries (webhook_id, event_id)"),
 ];
 
 /// An index of this schema.
