@@ -6,7 +6,7 @@ use crate::{
     actors::{Deliverer, DeliveryOptions},
     client::Answered,
     domain::{
-        Page,
+        Page, Scope,
         webhook::{
             Form, Webhook, WebhookPatch,
             delivery::{Delivery, DeliveryState, Message, Replay},
@@ -110,8 +110,9 @@ impl Registry {
     }
 
     /// Sends a `ping` to a webhook now; one of MLflow's gets an example of an event.
-    pub async fn test_webhook(&self, uid: &str, event: Option<String>) -> Result<Answered> {
+    pub async fn test_webhook(&self, uid: &str, event: Option<String>, caller: Caller) -> Result<Answered> {
         let webhook = self.webhook(uid).await?;
+        caller.principal.require(&Scope::Webhooks, Some(webhook.models()))?;
         let now = (self.parts.clock)();
         let body = match webhook.form {
             Form::V1 => payload::body("ping", now, None, &serde_json::json!({ "webhook": uid }).to_string()),

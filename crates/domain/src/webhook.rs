@@ -101,6 +101,12 @@ impl Webhook {
         Refusal::NotFound(format!("there is no webhook {uid:?}"))
     }
 
+    /// Returns the pattern of the models that it is about.
+    #[must_use]
+    pub fn models(&self) -> &str {
+        self.model.as_deref().unwrap_or("*")
+    }
+
     /// Creates a `create_webhook` event: `{id, name}`, with the values after it.
     #[must_use]
     pub fn created(&self) -> EventDraft {

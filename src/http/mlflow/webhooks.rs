@@ -90,7 +90,7 @@ pub(super) async fn test(mut call: Call) -> Answer {
         Arguments::Query(_) => None,
     };
     let webhook = load(&call).await?;
-    let answered = call.registry().test_webhook(&webhook.uid, event).await?;
+    let answered = call.registry().test_webhook(&webhook.uid, event, call.caller()).await?;
     let result = match answered.attempt.status {
         Some(status) => {
             json!({ "success": status < 400, "response_status": status, "response_body": answered.body })

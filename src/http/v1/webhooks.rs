@@ -168,7 +168,7 @@ pub(super) async fn delete(mut call: Call) -> Answer {
 pub(super) async fn test(mut call: Call) -> Answer {
     let id = call.path_text(2)?;
     call.check()?;
-    let attempt = call.registry().test_webhook(&id, None).await?.attempt;
+    let attempt = call.registry().test_webhook(&id, None, call.caller()).await?.attempt;
     Ok(HttpResponse::Ok().json(json!({
         "delivered": attempt.is_delivered(),
         "status": attempt.status,

@@ -268,6 +268,24 @@ fn a_test_sends_a_ping_and_says_what_came_of_it() {
 }
 
 #[test]
+fn a_key_of_some_models_tests_and_redirects_only_webhooks_about_them() {
+    let (app, receiver) = (app(), Receiver::start());
+    let ours = create(&app, json!({"url": receiver.url("/"), "model": "a/*"}));
+    let theirs = create(&app, json!({"url": receiver.url("/")}));
+    let key = json!({"name": "a", "scopes": ["webhooks"], "models": ["a/*"]});
+    let key = app.v1("POST", "/v1/keys", key).created()["token"].as_str().unwrap().to_owned();
+    let change = json!({"url": receiver.url("/mine")}).to_string();
+    for (webhook, status) in [(&ours, 200), (&theirs, 403)] {
+        let (path, headers) = (path(webhook), [("X-API-Key", key.as_str())]);
+        let answer = app.request("POST", &format!("{path}/test"), &headers, None);
+        assert_eq!(answer.status, status, "{}", answer.text);
+        let answer = app.request("PATCH", &path, &headers, Some(&change));
+        assert_eq!(answer.status, status, "{}", answer.text);
+    }
+    assert_eq!(receiver.received().len(), 1);
+}
+
+#[test]
 fn a_secret_is_shown_once_and_its_former_one_signs_for_a_day() {
     let (app, receiver) = (app(), Receiver::start());
     let webhook = create(&app, json!({"url": receiver.url("/")}));

@@ -203,7 +203,7 @@ fn load_webhook(store: &mut dyn WriteStore, uid: &str, context: &Context<'_>) ->
 
 /// Checks that the caller may change all models whose events a webhook gets.
 fn require(webhook: &Webhook, context: &Context<'_>) -> Result<(), Refusal> {
-    context.require(&Scope::Webhooks, webhook.model.as_deref().unwrap_or("*"))
+    context.require(&Scope::Webhooks, webhook.models())
 }
 
 fn append(
