@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use serde::Serialize;
 
-use crate::domain::{Page, Version, VersionId, VersionRef, VersionRow, policy::verdict::bounded};
+use crate::domain::{Page, Version, VersionId, VersionRef, VersionRow};
 
 use super::{
     entity_tags::EntityTags,
@@ -105,7 +105,7 @@ pub(super) fn created(call: &Call, model: &Version) -> HttpResponse {
 fn written(call: &Call, model: &Version, status: StatusCode) -> HttpResponse {
     let mut response = VersionAnswer::of(model, &EntityTags::Absent, call.form()).into_response(call, status);
     if call.form() == Form::V1 {
-        for warning in bounded(call.warnings()) {
+        for warning in call.warnings() {
             let encoded = utf8_percent_encode(&warning, UNSAFE_IN_HEADER).to_string();
             if let Ok(value) = HeaderValue::try_from(encoded) {
                 response.headers_mut().append(POLICY_WARNING, value);

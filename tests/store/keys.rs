@@ -91,3 +91,33 @@ pub fn a_key_manages_no_key_with_more_rights_and_a_refusal_writes_nothing(store:
     assert_eq!(keys(store, KeyFilter::All, 0, 9), [boss]);
     assert_eq!(store.reader().last_registry_event().unwrap(), before);
 }
+
+pub fn a_key_that_was_revoked_or_rotated_after_its_request_began_manages_no_key(store: &mut impl Fixture) {
+    let refused = |result: Result<ApiKey, StoreError>| {
+        assert!(matches!(result, Err(StoreError::Refused(Refusal::Forbidden(_)))), "{result:?}");
+    };
+    let (own, other) =
+        at(store, 1, |store, context| Ok((create(store, "own", context)?, create(store, "other", context)?)))
+            .unwrap();
+    let administer = |key: &ApiKey| Principal { grant: Grant::everything(), ..key.principal() };
+    let (own, other) = (KeyRef::Id(own.id), KeyRef::Id(other.id));
+    let former = administer(&keys(store, KeyFilter::Live, 0, 9)[0]);
+    let rotated =
+        at(store, 2, |store, context| operations::rotate_key(store, &own, [7; 32], None, context)).unwrap();
+    refused(at(store, 3, |store, context| {
+        create(store, "x", &Context { principal: &former, ..context.clone() })
+    }));
+    let present = administer(&rotated);
+    at(store, 4, |store, context| create(store, "y", &Context { principal: &present, ..context.clone() }))
+        .unwrap();
+    at(store, 5, |store, context| operations::revoke_key(store, &own, context)).unwrap();
+    let before = store.reader().last_registry_event().unwrap();
+    refused(at(store, 6, |store, context| {
+        create(store, "z", &Context { principal: &present, ..context.clone() })
+    }));
+    refused(at(store, 7, |store, context| {
+        let context = Context { principal: &present, ..context.clone() };
+        operations::rotate_key(store, &other, [8; 32], None, &context)
+    }));
+    assert_eq!(store.reader().last_registry_event().unwrap(), before);
+}

@@ -70,6 +70,7 @@ pub fn run<F: Fixture>(fixture: impl Fn() -> F) {
         manifests::the_files_of_a_registered_version_do_not_change,
         keys::a_key_is_stored_changed_and_revoked_and_its_id_is_never_used_again,
         keys::a_key_manages_no_key_with_more_rights_and_a_refusal_writes_nothing,
+        keys::a_key_that_was_revoked_or_rotated_after_its_request_began_manages_no_key,
         webhooks::an_event_is_kept_for_each_webhook_that_subscribes_to_it,
         webhooks::a_filter_is_judged_on_the_version_as_of_its_event,
         webhooks::a_delivery_of_an_undone_write_is_undone_with_it,

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     event::{EventDraft, EventKind},
     json::Value,
-    principal::{Grant, Principal, PrincipalKind},
+    principal::{Grant, Principal, PrincipalKind, UsedKey},
     refusal::Refusal,
     timestamp::Timestamp,
 };
@@ -103,7 +103,8 @@ impl ApiKey {
     #[must_use]
     pub fn principal(&self) -> Principal {
         let name = actor_of(&self.name);
-        Principal { name, kind: PrincipalKind::Key, grant: self.grant.clone() }
+        let key = UsedKey { id: self.id, rotated_at: self.rotated_at.clone() };
+        Principal { name, kind: PrincipalKind::Key, grant: self.grant.clone(), key: Some(key) }
     }
 
     /// Checks that the key can be rotated or revoked.

@@ -56,7 +56,7 @@ pub use model::{Alias, Holding, Model, ModelKey, ModelSummary, Numbering, PRODUC
 pub use patch::Patch;
 pub use policy::{Policy, StoredPolicy};
 pub use precondition::Precondition;
-pub use principal::{Grant, Principal, PrincipalKind};
+pub use principal::{Grant, Principal, PrincipalKind, UsedKey};
 pub use promotion::Gate;
 pub use query::{Cursor, EventQuery, ListQuery, Order, Page, Sort, Stats};
 pub use refusal::{Denial, Refusal};

@@ -163,13 +163,24 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// What it may do.
     pub grant: Grant,
+    /// The stored key that it used, if it was one.
+    pub key: Option<UsedKey>,
+}
+
+/// A stored key, as it was when a request began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedKey {
+    /// Its id.
+    pub id: i64,
+    /// When it got its present secret, if that is not the first one.
+    pub rotated_at: Option<String>,
 }
 
 impl Principal {
     /// Creates a caller that may do everything, known by a key.
     #[must_use]
     pub fn administrator(name: impl Into<String>) -> Self {
-        Self { name: name.into(), kind: PrincipalKind::Key, grant: Grant::everything() }
+        Self { name: name.into(), kind: PrincipalKind::Key, grant: Grant::everything(), key: None }
     }
 
     /// Checks that the caller has a scope and, if a model is given, may change that one.

@@ -158,16 +158,19 @@ impl Room {
 
     /// Cuts a message, and returns how many bytes it takes.
     fn cut(mut message: String) -> (String, usize) {
-        let mut bytes = 0;
+        const MARK: &str = "...";
+        let (mut bytes, mut end) = (0, 0);
         for (at, letter) in message.char_indices() {
             let is_plain = matches!(letter, ' '..='~') && letter != '%';
-            let next = bytes + if is_plain { 1 } else { 3 * letter.len_utf8() };
-            if next > Self::MAX_MESSAGE_BYTES {
-                message.truncate(at);
-                message.push_str("...");
-                return (message, bytes + 3);
+            if bytes + MARK.len() <= Self::MAX_MESSAGE_BYTES {
+                end = at;
             }
-            bytes = next;
+            bytes += if is_plain { 1 } else { 3 * letter.len_utf8() };
+            if bytes > Self::MAX_MESSAGE_BYTES {
+                message.truncate(end);
+                message.push_str(MARK);
+                return (message, Self::MAX_MESSAGE_BYTES);
+            }
         }
         (message, bytes)
     }
@@ -200,7 +203,7 @@ mod tests {
         let few = vec!["a".to_owned(), "é".repeat(85)];
         assert_eq!(bounded(few.clone()), few, "what fits stays as it is");
         let cut = bounded(["x".repeat(513), "é".repeat(86)]);
-        assert_eq!(cut, [format!("{}...", "x".repeat(512)), format!("{}...", "é".repeat(85))]);
+        assert_eq!(cut, [format!("{}...", "x".repeat(509)), format!("{}...", "é".repeat(84))]);
         let many = bounded((0..40).map(|_| "x".repeat(512)));
         assert_eq!((many.len(), many[8].as_str()), (9, "and 32 more"));
     }
@@ -216,10 +219,10 @@ mod tests {
         };
         let said = summaries(&[of("a"), of("b"), of("c")]);
         let counts: Vec<_> = (0..3).map(|at| said[at]["failed"].as_array().map(Vec::len)).collect();
-        assert_eq!(counts, [Some(6), Some(2), Some(1)]);
+        assert_eq!(counts, [Some(6), Some(3), Some(1)]);
         assert_eq!(
-            (&said[1]["failed"][1], &said[2]["failed"][0]),
-            (&json!("and 5 more"), &json!("and 6 more"))
+            (&said[1]["failed"][2], &said[2]["failed"][0]),
+            (&json!("and 4 more"), &json!("and 6 more"))
         );
         assert!(said.to_string().len() < 6_000);
     }

@@ -20,7 +20,7 @@ pub fn create_key(
     digest: SecretDigest,
     context: &Context<'_>,
 ) -> Result<ApiKey, StoreError> {
-    context.principal.require(&Scope::Keys, None)?;
+    require_keys(store, context)?;
     check_key_name(name)?;
     grant.expires_at = grant.expires_at.or(context.principal.grant.expires_at);
     check_expiry(grant.expires_at, context.now)?;
@@ -96,9 +96,26 @@ pub fn revoke_key(
     Ok(key)
 }
 
+/// Checks that the caller may manage keys, and that its own key is still valid: it may have been revoked or rotated while the
+/// request was arriving.
+fn require_keys(store: &mut dyn WriteStore, context: &Context<'_>) -> Result<(), StoreError> {
+    context.principal.require(&Scope::Keys, None)?;
+    if let Some(used) = &context.principal.key {
+        let own = store.find_key(&KeyRef::Id(used.id))?;
+        if !own.is_some_and(|own| own.revoked_at.is_none() && own.rotated_at == used.rotated_at) {
+            return Err(Refusal::Forbidden(format!(
+                "{} was revoked or rotated in the meantime; use a valid key",
+                context.principal.name
+            ))
+            .into());
+        }
+    }
+    Ok(())
+}
+
 /// Returns a key that the caller may manage.
 fn load(store: &mut dyn WriteStore, reference: &KeyRef, context: &Context<'_>) -> Result<ApiKey, StoreError> {
-    context.principal.require(&Scope::Keys, None)?;
+    require_keys(store, context)?;
     let key = store.find_key(reference)?.ok_or_else(|| reference.missing())?;
     key.check_live()?;
     // One that outlives the caller may be ended by it.

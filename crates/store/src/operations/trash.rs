@@ -2,6 +2,7 @@
 
 use registry_domain::{
     EventDraft, EventKind, Force, PRODUCTION_ALIAS, Precondition, Refusal, Scope, Status, Version, VersionId,
+    policy::verdict::bounded,
 };
 
 use super::{
@@ -113,7 +114,8 @@ pub(super) fn restore_unchecked(
         let target = Target::Status(version.status);
         event_verdicts = judge(store, Candidate::from(&version), target, None, context)?;
         if let Err(refusal) = event_verdicts.enforce(&version, version.status.as_str(), context) {
-            context.warnings.borrow_mut().push(format!("it comes back experimental: {refusal}"));
+            let warning = format!("it comes back experimental: {refusal}");
+            context.warnings.borrow_mut().extend(bounded([warning]));
             version.status = Status::Experimental;
         }
     }

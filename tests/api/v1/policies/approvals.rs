@@ -90,8 +90,10 @@ fn an_approval_lapses_with_the_scores_and_counts_for_a_policy_until_then() {
     promote().ok();
     assert_eq!(state()[0], "used");
     assert_eq!(app.get("/v1/approvals").ok()["approvals"], json!([]));
-    app.v1("PATCH", &version("m", 1), json!({"status": "staging"})).ok();
-    app.v1("PATCH", &version("m", 1), json!({"artifact_uri": "s3://other/bytes"})).ok();
-    assert_eq!(app.get(APPROVALS).ok()["approvals"][0]["lapsed"], "the artifact changed");
-    promote().error(409, "conflict");
+    app.add("m", "second");
+    let second = format!("{}/approvals", version("m", 2));
+    app.as_actor("bob", "POST", &second, json!({"target": "production", "comment": "fine"})).created();
+    app.v1("PATCH", &version("m", 2), json!({"artifact_uri": "s3://other/bytes"})).ok();
+    assert_eq!(app.get(&second).ok()["approvals"][0]["lapsed"], "the artifact changed");
+    app.as_actor("ci", "PATCH", &version("m", 2), json!({"status": "production"})).error(409, "conflict");
 }

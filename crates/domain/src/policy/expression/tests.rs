@@ -279,7 +279,7 @@ fn going_through_the_keys_of_a_map_again_and_again_takes_steps_for_each_key() {
     inputs["candidate"]["scores"] = Value::Object(suites);
     for (text, expected) in [
         ("candidate.scores.all(a, candidate.scores.exists(b, true))", None),
-        ("candidate.scores.all(a, candidate.scores == {'a': {'b': 1}})", None),
+        ("candidate.scores.exists(a, candidate.scores == {'a': {'b': 1}})", None),
         ("candidate.scores.exists(a, candidate.scores[a + 'x'].score > 0)", None),
         ("candidate.scores.all(a, candidate.scores[a].score == 1)", Some(true)),
     ] {
