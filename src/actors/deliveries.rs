@@ -207,7 +207,11 @@ impl Shared {
         (self.clock)().unix_millis()
     }
 
+    /// Writes nothing if there are no webhooks.
     fn prune(&self) -> Result<(), ActorError> {
+        if self.database.read_blocking(|store| Ok(store.webhooks()?.is_empty()))? {
+            return Ok(());
+        }
         let (now_ms, mut after) = (self.now_ms(), Some(0));
         while let Some(from) = after.filter(|_| !self.is_closing()) {
             after = self.database.write_blocking(move |store| store.prune_deliveries(now_ms, from))?;
