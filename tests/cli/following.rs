@@ -75,9 +75,9 @@ impl Follower {
         serde_json::from_str(&self.line()).unwrap()
     }
 
-    /// Ends it as Ctrl-C does, and returns what it wrote to stderr.
-    fn interrupt(mut self) -> String {
-        signal(self.child.id(), "INT");
+    /// Ends it, and returns what it wrote to stderr. A test run in the background ignores SIGINT, and so do its children.
+    fn end(mut self) -> String {
+        signal(self.child.id(), "TERM");
         let status = self.child.wait().unwrap();
         assert!(!status.success(), "{status}");
         let mut said = String::new();
@@ -119,7 +119,7 @@ fn a_follower_prints_each_event_once_even_if_the_server_restarts() {
         assert_eq!([follower.json()["id"].clone(), follower.json()["id"].clone()], [4, 5]);
     }
     for follower in [all, of_model] {
-        let said = follower.interrupt();
+        let said = follower.end();
         let going_on = said.ends_with("going on\n") && said.contains("; trying to go on: ");
         assert!(said.is_empty() || going_on, "{said}");
     }
@@ -150,7 +150,7 @@ fn a_follower_begins_with_what_happens_after_its_start_and_shows_a_table() {
     });
     assert!(header.starts_with("TIME") && header.contains("VERSION"), "{header}");
     assert!(follower.line().contains("eval"));
-    follower.interrupt();
+    follower.end();
 }
 
 #[test]
