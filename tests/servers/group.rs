@@ -57,6 +57,20 @@ impl Group {
         }
     }
 
+    /// Sends a request that may be repeated, until a server that is busy answers it.
+    #[track_caller]
+    pub(crate) fn ask_again(&self, number: usize, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let in_flight = InFlight::default();
+        for _ in 0..20 {
+            if let Outcome::Answered(status, answer) =
+                Client::new(self.address(number), &in_flight).send(method, path, "ask", Some(body))
+            {
+                return (status, answer);
+            }
+        }
+        panic!("{method} {path} is not answered");
+    }
+
     #[track_caller]
     pub(crate) fn get(&self, number: usize, path: &str) -> Value {
         let (status, answer) = self.ask(number, "GET", path, None);
